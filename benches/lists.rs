@@ -88,7 +88,9 @@ fn load(results: &Path, folder: &Path) -> Result<Index, IndexError> {
         folder: folder.to_owned(),
         kept: None,
     };
-    Index::load(source, Detail::Size)
+    let mut index = Index::load(source, Detail::Size)?;
+    index.seal()?;
+    Ok(index)
 }
 
 fn lists(c: &mut Criterion) {

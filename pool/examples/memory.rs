@@ -1,5 +1,4 @@
-//! Limits a job that tries to use up all memory: the machine stays usable, and the other jobs are
-//! done.
+//! Limits a job that tries to use up all memory: the machine stays usable, and other jobs are done.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 use pool::{Context, Failed, Outcome, Pool, Work};

@@ -25,8 +25,7 @@ pub struct Dialled {
 }
 
 /// Connects to the coordinator that listens at the path `socket`, and listens for its answer beside
-/// that socket. From then on, ipc-channel creates its sockets in that folder; so this works only
-/// once in a process.
+/// that socket. Works once in a process: ipc-channel then creates its sockets in that folder.
 ///
 /// # Errors
 ///
@@ -75,8 +74,7 @@ impl Dialled {
         &self.outbox
     }
 
-    /// Waits until the coordinator has received the greeting and answers. Returns the receiver of
-    /// its messages.
+    /// Waits until the coordinator answers the greeting. Returns the receiver of its messages.
     ///
     /// # Errors
     ///

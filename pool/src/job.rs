@@ -33,15 +33,13 @@ pub trait Job: Sized + Debug + Send + 'static {
     fn broken(why: Broken, begun: SystemTime) -> Self::Failure;
 
     /// Returns what the tasks of a group have in common, if there are groups. The first outcome of
-    /// a group after one of another is sent immediately, so that the coordinator learns that the
-    /// group responds.
+    /// a group after one of another is sent immediately, to show that the group responds.
     fn group(task: &Self::Task) -> &str {
         let _ = task;
         ""
     }
 
-    /// Returns the maximum size of `report` in a frame, in bytes. Override it if counting costs too
-    /// much.
+    /// Returns the maximum size of `report` in a frame, in bytes. Override it if counting is slow.
     fn weight(report: &TaskReport<Self>) -> usize {
         codec::size_of(report)
     }

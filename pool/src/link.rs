@@ -40,8 +40,7 @@ pub trait Inbox<J: Job> {
     ///
     /// # Errors
     ///
-    /// Returns [`LinkError::Closed`] if the coordinator closed the link or died, and another error
-    /// if the link failed.
+    /// Fails if the link fails: with [`LinkError::Closed`] if the coordinator closed it or died.
     fn recv(&mut self) -> Result<ToWorker<J>, LinkError>;
 }
 
@@ -73,8 +72,7 @@ pub struct IpcInbox<J> {
     job: PhantomData<fn(J)>,
 }
 
-/// [`Outbox`] over ipc-channel. Blocks while the socket's buffer is full because the coordinator
-/// does not read.
+/// [`Outbox`] over ipc-channel. Blocks while the coordinator does not read and the buffer is full.
 #[derive(Debug)]
 pub struct IpcOutbox<J> {
     sender: IpcBytesSender,

@@ -1,5 +1,4 @@
-//! Words of memory that processes share. They exist as long as one of these processes, and are not
-//! on disk.
+//! Words of memory that processes share: not on disk, and only for as long as a process has them.
 //!
 //! Must not know what the words mean.
 #![allow(
@@ -23,8 +22,7 @@ use rustix::io::Errno;
 pub const WORD: usize = size_of::<AtomicU64>();
 
 /// Creates memory for `words` words, which are zero. `name` is shown in `/proc`. The descriptor is
-/// closed when this process executes another program, unless it is passed on. The size cannot be
-/// changed.
+/// closed on exec unless it is passed on. The size cannot be changed.
 ///
 /// # Errors
 ///

@@ -8,8 +8,7 @@
 //! before anything is done for the task, and cleared when its outcome is among the reports to be
 //! sent. A compromised worker can write anything, so the coordinator has to check the words.
 //!
-//! The page is the standard input of a worker, which reads nothing else there. The output of a job
-//! does not reach it.
+//! The page is the standard input of a worker, which has no other input. Output does not reach it.
 
 use std::fs::File;
 use std::io;

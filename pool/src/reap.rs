@@ -1,7 +1,6 @@
 //! Waits for a child and returns the resources that it used.
 //!
-//! Unsafe, because no safe crate returns the whole `rusage` of one child. Must not know what the
-//! processes do.
+//! Unsafe: no safe crate returns the whole `rusage` of a child. Must not know what processes do.
 
 #![allow(
     unsafe_code,
@@ -13,8 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Resources used by a process, and by its descendants as far as each was waited for by its parent
-/// (getrusage(2)).
+/// Resources of a process, and of descendants that their parents waited for (getrusage(2)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in user mode.
@@ -28,8 +26,8 @@ pub struct Usage {
     /// Peak resident memory of the process or of its largest descendant, in bytes.
     ///
     /// If a child shared its parent's memory until it executed another program (vfork(2),
-    /// posix_spawn(3)), the kernel includes that time: the figure is then at least the peak of the
-    /// parent before.
+    /// posix_spawn(3)), the kernel includes that time: the figure is at least the parent's peak
+    /// before.
     pub peak_memory: u64,
 }
 

@@ -73,8 +73,7 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
     Ok(frame)
 }
 
-/// Returns the number of bytes that `part` of a message takes in a frame, or `usize::MAX` if it
-/// cannot be encoded.
+/// Returns the bytes that `part` takes in a frame, or `usize::MAX` if it cannot be encoded.
 #[must_use]
 pub fn size_of(part: &impl Serialize) -> usize {
     let mut writer = SizeWriter::default();

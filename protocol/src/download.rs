@@ -27,8 +27,7 @@ pub struct Assignment {
     pub url: String,
     /// Whether the URL is a mirror of one in the list: its robots.txt has not been checked yet.
     pub mirror: bool,
-    /// Name of the body in the worker's folder. Only the coordinator knows it, and no other task
-    /// has the same name.
+    /// Name of the body in the worker's folder. Only the coordinator can predict it; it is unique.
     pub partial: String,
     /// What the list specifies for the file. A file that differs is not put in place.
     pub expect: Option<Box<Expect>>,
@@ -37,8 +36,7 @@ pub struct Assignment {
     /// Request headers for this task, name and value. Each replaces those of the same name in
     /// [`HttpOptions`](crate::HttpOptions).
     pub headers: Vec<(String, String)>,
-    /// Number of this delivery in the run, from 1. Deliveries that ended before the task was
-    /// started do not count.
+    /// Number of this delivery in the run, from 1. Those that ended before the start do not count.
     pub delivery: u32,
     /// The file that is in place, if the server has to be asked whether it is still current.
     pub known: Option<Box<Known>>,

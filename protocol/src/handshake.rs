@@ -12,18 +12,16 @@
 //! ```
 //!
 //! Each direction has its own socket, and no descriptor is ever sent. The kernel reports which
-//! process is at the other end of a socket (`SO_PEERCRED` in unix(7)), so no other process can take
-//! a worker's place. Only the coordinator receives the worker's secret, so no other process can
-//! take the coordinator's place. Both ends are normally the same binary; the version matters when
-//! they are not.
+//! process is at the other end of a socket (`SO_PEERCRED` in unix(7)), so no process can take a
+//! worker's place. Only the coordinator receives the worker's secret, so no process can take its
+//! place either. Both ends are normally the same binary; the version matters when they are not.
 
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages. Incremented with every change to them.
 pub const PROTOCOL_VERSION: u32 = 9;
 
-/// First bytes of every [`Hello`]. They distinguish an unrelated peer from a worker of another
-/// version.
+/// First bytes of every [`Hello`]. They tell an unrelated peer from a worker of another version.
 pub const MAGIC: [u8; 8] = *b"coordntr";
 
 /// Sent back by the coordinator, to prove that it received [`Hello`].
@@ -68,8 +66,7 @@ pub enum HandshakeError {
 }
 
 impl Hello {
-    /// Creates the greeting of this binary, running as process `pid`, which listens at `server` for
-    /// `secret`.
+    /// Creates the greeting of process `pid`, which listens at `server` for `secret`.
     #[must_use]
     pub const fn new(pid: u32, server: String, secret: Secret) -> Self {
         Self {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a pool needs to know about a failure. The provided methods matter only if tasks are in
-/// groups with limits.
+/// What a pool needs to know about a failure. The provided methods matter for groups with limits.
 pub trait JobFailure {
     /// Returns whether another attempt could help.
     fn severity(&self) -> Severity;
@@ -21,8 +20,7 @@ pub trait JobFailure {
         false
     }
 
-    /// Returns whether the failure has nothing to do with the group, so that another group would
-    /// not help.
+    /// Returns whether the failure is unrelated to the group, so that another would not help.
     fn is_own(&self) -> bool {
         false
     }

@@ -10,8 +10,7 @@ use crate::Identity;
 /// Maximum text of a cookie, in bytes: what RFC 6265 section 6.1 requires clients to support.
 pub const MAX_COOKIE: usize = 4096;
 
-/// Maximum text of the cookies for one host, and of those that one attempt reports, in bytes. Most
-/// servers refuse more.
+/// Maximum text of a host's cookies, or of those in a report, in bytes. Most servers refuse more.
 pub const MAX_COOKIES: usize = 8 * 1024;
 
 /// Maximum number of hosts in [`LoginHosts`], which is a part of the setup and has to fit a frame.
@@ -132,9 +131,8 @@ fn is_below(host: &str, domain: &str) -> bool {
 
 /// Hosts for which there may be a [`Login`]. A worker requests it for these hosts only.
 ///
-/// The first 32 bits of the SHA-256 of each name are stored, so that a setup with thousands of
-/// names fits a frame. About one other host in some hundred thousand matches by chance, which costs
-/// a message.
+/// The first 32 bits of the SHA-256 of each name are stored, so that thousands of names fit a
+/// frame. About one other host in some hundred thousand matches by chance, which costs a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginHosts {
     /// Sorted.

@@ -83,8 +83,7 @@ pub enum Report<O, F> {
     Nacked {
         /// The number under which it was assigned.
         task: TaskId,
-        /// The job's description of the failure: whether another attempt may succeed, and who is to
-        /// blame.
+        /// What the job reports: whether another attempt may succeed, and who is to blame.
         failure: Box<F>,
     },
     /// The task was revoked before it was started.

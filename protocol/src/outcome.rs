@@ -165,8 +165,7 @@ pub struct Stored {
     pub validators: Validators,
     /// When the file was last modified, according to the server.
     pub modified: Option<Timestamp>,
-    /// Whether the file was in place before (see [`Known`](crate::Known)) and still is, so that
-    /// nothing was put there.
+    /// Whether the file was in place before (see [`Known`](crate::Known)) and was not replaced.
     pub unchanged: bool,
     /// Name for the file that the server suggests (`Content-Disposition`): one part of a path, at
     /// most 255 bytes long. It may still be invalid as the name of a file.
@@ -208,9 +207,8 @@ impl JobFailure for Failure {
 }
 
 impl Failure {
-    /// Returns whether the host refused to serve the task now, but may have served it at another
-    /// time or under less load: it answered 429 or 503, it accepted no connection, or it closed one
-    /// before it answered.
+    /// Returns whether the host refused to serve the task now, but may have served it later or
+    /// under less load: it answered 429 or 503, accepted no connection, or closed one unanswered.
     #[must_use]
     pub const fn is_pushback(&self) -> bool {
         let may_pass = matches!(self.severity, Severity::Transient { .. });
@@ -248,8 +246,7 @@ pub enum FailureKind {
     Disconnected,
     /// The response is not HTTP as RFC 9112 defines it.
     Protocol,
-    /// The end of the body is not specified, specified twice, or specified wrongly (RFC 9112
-    /// sections 6 and 7).
+    /// The end of the body is unspecified, ambiguous or wrong (RFC 9112 sections 6 and 7).
     Framing,
     /// The response head is larger than any valid one.
     HeadTooLarge,
@@ -261,8 +258,7 @@ pub enum FailureKind {
     Status,
     /// There were more redirects than `--max-redirs`.
     TooManyRedirects,
-    /// A redirect cannot or must not be followed: its `Location` is missing or invalid, or its
-    /// scheme is another one.
+    /// A redirect that cannot or must not be followed: no or invalid `Location`, or another scheme.
     BadRedirect,
     /// Nothing was received for `--speed-time`.
     Stalled,

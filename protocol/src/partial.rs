@@ -35,9 +35,8 @@ pub struct PartialNote {
 
 /// Number of bytes of a body without gaps, from its start.
 ///
-/// The number is overwritten while the body grows. Its text always has the same length and contains
-/// the number twice. A process that dies in the middle of a write leaves two different numbers,
-/// which count as 0.
+/// The number is overwritten while the body grows. Its text has a fixed length and contains it
+/// twice. A process that dies during a write leaves two different numbers, which count as 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct Whole(pub u64);
@@ -60,8 +59,7 @@ impl PartialNote {
     /// Version of a note for a file without gaps.
     pub const VERSION: u32 = 1;
 
-    /// Version of a note with `whole`. A program that only knows the other version would consider
-    /// the whole file valid.
+    /// Version of a note with `whole`. A program that knows only the other trusts the whole file.
     pub const VERSION_WITH_GAPS: u32 = 2;
 
     /// Returns whether the note describes a body that was written since `boot`.

@@ -1,9 +1,8 @@
 //! robots.txt (RFC 9309): its location, how much of it is read, and its rules for a URL.
 //!
 //! Both sides use this module: the coordinator before it hands out a URL, a worker before it
-//! follows a redirect. Reading and matching are done by `robotxt`, whose matching takes time in
-//! proportion to the pattern and the URL, whatever the pattern. This module must not fetch or store
-//! anything.
+//! follows a redirect. `robotxt` reads and matches, in time proportional to the pattern and the
+//! URL, whatever the pattern. This module must not fetch or store anything.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -44,8 +43,7 @@ pub struct ObeyRobots {
     pub token: String,
 }
 
-/// Returns the product token at the start of a `User-Agent` (RFC 9110 section 10.1.5). It is empty
-/// if there is none.
+/// Returns the product token of a `User-Agent` (RFC 9110 section 10.1.5), or an empty string.
 #[must_use]
 pub fn product_token(user_agent: &str) -> &str {
     let end = user_agent.find(|c: char| c == '/' || c.is_whitespace());

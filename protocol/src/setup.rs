@@ -22,8 +22,7 @@ pub struct Setup {
     pub heartbeat: Duration,
     /// Engine of the downloads.
     pub engine: Engine,
-    /// Whether each exchange contains its [`Span`](crate::Span)s. Otherwise no clock is read for
-    /// them.
+    /// Whether each exchange contains its [`Span`](crate::Span)s. If not, no clock is read.
     pub spans: bool,
     /// Processor time to spend on each body, between its last byte and its place on disk. It
     /// represents other work that a program does with a download. Zero for none.
@@ -36,8 +35,7 @@ pub struct Setup {
     /// Limit on the rate at which bodies are read. A worker process finds the memory that it shares
     /// with the others for this at standard output.
     pub limit_rate: Option<LimitRate>,
-    /// Whether a body must survive a loss of power, and not only the death of processes, before it
-    /// is reported.
+    /// Whether a body must survive a loss of power, not only of processes, when it is reported.
     pub fsync: bool,
     /// Options for connections to servers.
     pub http: HttpOptions,
@@ -146,8 +144,7 @@ pub struct HttpOptions {
     pub proxies: Proxies,
     /// How to log in.
     pub login: LoginOptions,
-    /// If set, every connection goes to the built-in origin, whatever the URL is, and through no
-    /// proxy.
+    /// If set, every connection goes to the built-in origin, whatever the URL, without a proxy.
     pub simulated: Option<Simulated>,
 }
 

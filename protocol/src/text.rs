@@ -1,7 +1,6 @@
 //! Makes text from workers and servers safe to print.
 //!
-//! A server may have compromised a worker. The worker's text is written to terminals, logs and
-//! pages.
+//! A server may compromise a worker, whose text is written to terminals, logs and pages.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,8 +80,7 @@ impl crate::FromWorker {
     }
 }
 
-/// Checks that each text in `report` has a limited length, and replaces each character that [is
-/// harmful](is_harmful).
+/// Checks the length of each text in `report`, and replaces [harmful](is_harmful) characters.
 ///
 /// # Errors
 ///

@@ -1,5 +1,4 @@
-//! Which greetings the coordinator accepts, and that messages of workers are limited and safe to
-//! print.
+//! Which greetings the coordinator accepts, and that messages are limited and safe to print.
 
 use std::time::Duration;
 

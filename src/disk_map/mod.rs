@@ -39,6 +39,12 @@ const fn rank(key: &Key) -> u128 {
     u128::from_be_bytes([0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j])
 }
 
+/// Returns the key of this rank.
+const fn unrank(rank: u128) -> Key {
+    let [_, _, _, _, _, _, key @ ..] = rank.to_be_bytes();
+    key
+}
+
 /// Entries in the table before it is written out: the capacity of a table with half a million
 /// places.
 const RECENT: usize = (1 << 19) / 8 * 7;
@@ -62,6 +68,35 @@ pub struct DiskMap<const V: usize> {
     most: usize,
     /// Whether its parts have filters.
     filters: bool,
+}
+
+/// The result of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<const V: usize> {
+    pub value: [u8; V],
+    /// The number of the entry, if the entry is in a file. Numbers are unique, and do not change while
+    /// nothing is inserted.
+    pub entry: Option<u64>,
+}
+
+/// Keys that are looked up together. Each has a number of the caller's.
+#[derive(Debug, Default)]
+pub struct Wanted(Vec<u128>);
+
+impl Wanted {
+    /// Adds a key with its number.
+    pub fn push(&mut self, key: &Key, number: u32) {
+        self.0.push((rank(key) << u32::BITS) | u128::from(number));
+    }
+}
+
+/// Returns the key and its number.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower bits are the number"
+)]
+const fn wanted_parts(wanted: u128) -> (Key, u32) {
+    (unrank(wanted >> u32::BITS), wanted as u32)
 }
 
 /// The entries outgrew their memory, and could not be stored on disk.
@@ -143,16 +178,67 @@ impl<const V: usize> DiskMap<V> {
     ///
     /// Fails if a file cannot be read.
     pub fn get(&self, key: &Key) -> Result<Option<[u8; V]>, DiskMapError> {
-        if let Some(value) = self.recent.get(key) {
-            return Ok(Some(*value));
+        Ok(self.find(key)?.map(|found| found.value))
+    }
+
+    /// Returns the value that was inserted last for `key`, and the number of its entry.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read.
+    pub fn find(&self, key: &Key) -> Result<Option<Found<V>>, DiskMapError> {
+        if let Some(&value) = self.recent.get(key) {
+            return Ok(Some(Found { value, entry: None }));
         }
-        for part in self.parts.iter().rev() {
+        for (part, before) in self.newest_first() {
             let found = part.get(key).map_err(|source| self.failed(source))?;
-            if found.is_some() {
-                return Ok(found);
+            if let Some((number, value)) = found {
+                let entry = Some(before + number);
+                return Ok(Some(Found { value, entry }));
             }
         }
         Ok(None)
+    }
+
+    /// Looks up many keys, and calls `tell` for each that exists. Reads each page once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read.
+    pub fn find_all(
+        &self,
+        wanted: Wanted,
+        mut tell: impl FnMut(Key, u32, Found<V>),
+    ) -> Result<(), DiskMapError> {
+        let Wanted(mut wanted) = wanted;
+        wanted.sort_unstable();
+        if !self.recent.is_empty() {
+            wanted.retain(|&one| {
+                let (key, number) = wanted_parts(one);
+                let Some(&value) = self.recent.get(&key) else {
+                    return true;
+                };
+                tell(key, number, Found { value, entry: None });
+                false
+            });
+        }
+        for (part, before) in self.newest_first() {
+            let found = part.find_all(&mut wanted, |one, number, value| {
+                let ((key, own), entry) = (wanted_parts(one), Some(before + number));
+                tell(key, own, Found { value, entry });
+            });
+            found.map_err(|source| self.failed(source))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the parts, each with the number of entries before it.
+    fn newest_first(&self) -> impl Iterator<Item = (&Part<V>, u64)> {
+        let all: u64 = self.parts.iter().map(Part::len).sum();
+        self.parts.iter().rev().scan(all, |before, part| {
+            *before -= part.len();
+            Some((part, *before))
+        })
     }
 
     /// Sets the value of `key`.
@@ -339,6 +425,26 @@ mod tests {
                 let expected = model.get(&n).map(|value| value.to_le_bytes());
                 prop_assert_eq!(map.get(&key(n)).expect("readable"), expected);
             }
+            for asked in [vec![7, 399], (0..400).rev().chain([7]).collect()] {
+                let mut wanted = Wanted::default();
+                for (number, n) in (0..).zip(&asked) {
+                    wanted.push(&key(*n), number);
+                }
+                let mut told = vec![None; asked.len()];
+                map.find_all(wanted, |key, number, found| {
+                    told[number as usize] = Some((key, found));
+                })
+                .expect("readable");
+                for (n, told) in asked.into_iter().zip(told) {
+                    let found = map.find(&key(n)).expect("readable");
+                    prop_assert_eq!(told, found.map(|found| (key(n), found)));
+                }
+            }
+            let mut entries: Vec<_> = (0..400)
+                .filter_map(|n| map.find(&key(n)).expect("readable")?.entry)
+                .collect();
+            entries.sort_unstable();
+            prop_assert!(entries.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", entries);
         }
 
         #[test]
@@ -350,10 +456,18 @@ mod tests {
             for key in &keys {
                 map.insert(*key, [1; 4]).expect("there is room");
             }
+            let mut wanted = Wanted::default();
             for key in keys.iter().chain([&absent]) {
                 let found = map.get(key).expect("readable").is_some();
                 prop_assert_eq!(found, keys.contains(key));
+                wanted.push(key, 7);
             }
+            let mut told = std::collections::BTreeSet::new();
+            map.find_all(wanted, |key, _, _| {
+                told.insert(key);
+            })
+            .expect("readable");
+            prop_assert_eq!(told, keys);
         }
     }
 
@@ -384,6 +498,29 @@ mod tests {
             .sum();
         let asked = map.parts.len() * absent.len();
         assert!(reads * 30 < asked, "{reads} reads for {asked} questions");
+    }
+
+    #[test]
+    fn many_keys_and_few_are_found_in_many_pages() {
+        let (_folder, mut map) = map(20_000);
+        for n in 0..40_000 {
+            map.insert(key(n), n.to_le_bytes()).expect("there is room");
+        }
+        map.seal().expect("there is room");
+        for step in [1, 10_007] {
+            let mut wanted = Wanted::default();
+            let asked = || (0..60_000).step_by(step);
+            asked().for_each(|n| wanted.push(&key(n), n));
+            let mut told = Vec::new();
+            map.find_all(wanted, |_, number, found| {
+                assert_eq!(found.value, number.to_le_bytes());
+                told.push(number);
+            })
+            .expect("readable");
+            told.sort_unstable();
+            let expected: Vec<_> = asked().take_while(|&n| n < 40_000).collect();
+            assert_eq!(told, expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::filter::Filter;
-use super::{KEY, Key, rank};
+use super::{KEY, Key, rank, unrank};
 
 /// Maximum size of a page in bytes: the amount that a look-up reads.
 const PAGE: usize = 4096;
@@ -28,6 +28,8 @@ pub(super) struct Part<const V: usize> {
 impl<const V: usize> Part<V> {
     const ENTRY: usize = KEY + V;
     const PER_PAGE: usize = PAGE / Self::ENTRY;
+    /// Bytes of a page that hold entries.
+    const PAGE: usize = Self::PER_PAGE * Self::ENTRY;
 
     /// Opens the part that is in `file` at `from`. Passes all its bytes to `seen`.
     pub(super) fn open(
@@ -65,8 +67,8 @@ impl<const V: usize> Part<V> {
         self.entries
     }
 
-    /// Returns the value of `key`. Takes one read at most.
-    pub(super) fn get(&self, key: &Key) -> io::Result<Option<[u8; V]>> {
+    /// Returns the number and the value of the entry of `key`. Takes one read at most.
+    pub(super) fn get(&self, key: &Key) -> io::Result<Option<(u64, [u8; V])>> {
         if !self.may_hold(key) {
             return Ok(None);
         }
@@ -77,20 +79,73 @@ impl<const V: usize> Part<V> {
         };
         let mut buffer = [0; PAGE];
         let first = (page * Self::PER_PAGE) as u64;
-        let length = Self::bytes(self.entries - first).min(Self::PER_PAGE * Self::ENTRY);
+        let length = Self::bytes(self.entries - first).min(Self::PAGE);
         let page = &mut buffer[..length];
         self.read_at(page, first)?;
-        let (mut low, mut high) = (0, length / Self::ENTRY);
+        let found = Self::search(page, wanted);
+        Ok(found.map(|(at, value)| (first + at as u64, value)))
+    }
+
+    /// Looks up keys, which are in ascending order, and removes those that exist. For each of them, `tell`
+    /// gets the number of its entry and its value. The lower [`u32::BITS`] of a key are the caller's.
+    pub(super) fn find_all(
+        &self,
+        wanted: &mut Vec<u128>,
+        mut tell: impl FnMut(u128, u64, [u8; V]),
+    ) -> io::Result<()> {
+        // If most pages have a key, many pages are read at a time.
+        let together = if wanted.len() > self.firsts.len() {
+            READ_AHEAD / PAGE
+        } else {
+            1
+        };
+        let mut buffer = vec![0; together * Self::PAGE];
+        let (mut page, mut read) = (0, 0..0);
+        let mut left = 0;
+        for index in 0..wanted.len() {
+            let one = wanted[index];
+            let key = one >> u32::BITS;
+            let next = |page: usize| self.firsts.get(page + 1).map(rank);
+            while next(page).is_some_and(|first| first <= key) {
+                page += 1;
+            }
+            let may_hold = together > 1 || self.may_hold(&unrank(key));
+            if may_hold && !read.contains(&page) {
+                let first = (page * Self::PER_PAGE) as u64;
+                let length = Self::bytes(self.entries - first).min(together * Self::PAGE);
+                buffer.resize(length, 0);
+                self.read_at(&mut buffer, first)?;
+                read = page..page + length.div_ceil(Self::PAGE);
+            }
+            let found = may_hold.then(|| {
+                let from = (page - read.start) * Self::PAGE;
+                let end = (from + Self::PAGE).min(buffer.len());
+                Self::search(&buffer[from..end], key)
+            });
+            if let Some((at, value)) = found.flatten() {
+                tell(one, (page * Self::PER_PAGE + at) as u64, value);
+            } else {
+                wanted[left] = one;
+                left += 1;
+            }
+        }
+        wanted.truncate(left);
+        Ok(())
+    }
+
+    /// Returns the index in the page and the value of the entry of `wanted`.
+    fn search(page: &[u8], wanted: u128) -> Option<(usize, [u8; V])> {
+        let (mut low, mut high) = (0, page.len() / Self::ENTRY);
         while low < high {
             let middle = usize::midpoint(low, high);
             let (found, value) = Self::entry(page, middle);
             match rank(&found).cmp(&wanted) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some(value)),
+                std::cmp::Ordering::Equal => return Some((middle, value)),
             }
         }
-        Ok(None)
+        None
     }
 
     /// Reads entries from `first` on.

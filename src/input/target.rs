@@ -55,16 +55,7 @@ pub struct Mirror {
 impl Mirror {
     /// Creates a mirror from `url`. Returns `None` if it is neither http nor https, or has no host.
     pub(super) fn new(mut url: Url) -> Option<Self> {
-        if !matches!(url.scheme(), "http" | "https") {
-            return None;
-        }
-        url.set_fragment(None);
-        let credentials = take_credentials(&mut url);
-        let host = url.host_str().filter(|host| !host.is_empty())?;
-        let host = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
+        let (host, credentials) = normalise(&mut url)?;
         Some(Self {
             url: url.into(),
             host,
@@ -81,6 +72,22 @@ impl Mirror {
     fn text_bytes(&self) -> usize {
         self.url.len() + self.host.len() + credentials_bytes(self.credentials.as_ref())
     }
+}
+
+/// Leaves of `url` what [`Target::url`] is, and gives its host, as in [`Target`], and its credentials;
+/// nothing if it is neither http nor https, or without a host.
+fn normalise(url: &mut Url) -> Option<(String, Option<Credentials>)> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
+    url.set_fragment(None);
+    let credentials = take_credentials(url);
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    Some((host, credentials))
 }
 
 /// `user:password`, percent-encoded.
@@ -122,24 +129,19 @@ impl Target {
 
     /// Creates a target like [`new`](Self::new), for a range of the resource.
     pub(super) fn part(
-        url: Url,
+        mut url: Url,
         range: Option<ByteRange>,
         naming: &Naming,
         number: u64,
     ) -> Result<Option<Self>, PlaceError> {
-        let Some(source) = Mirror::new(url.clone()) else {
+        let Some((host, credentials)) = normalise(&mut url) else {
             return Ok(None);
         };
-        let Mirror {
-            url: normalised,
-            host,
-            credentials,
-        } = source;
         let part = range.map(|range| range.to_string());
-        let key = UrlKey::of_task(&normalised, part.as_deref(), None);
+        let key = UrlKey::of_task(url.as_str(), part.as_deref(), None);
         let path = naming.place(&url, key, number)?;
         Ok(Some(Self {
-            url: normalised,
+            url: url.into(),
             host,
             key,
             path,
@@ -322,6 +324,12 @@ impl UrlKey {
             Some(out) => Self::of_named(&resource, out),
             None => Self::of(&resource),
         }
+    }
+
+    /// Returns the key with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
     }
 
     /// Returns the bytes.

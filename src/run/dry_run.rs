@@ -12,7 +12,7 @@ use super::intake::{Batch, Item, Plan, Reader};
 use super::intents::{self, Standing};
 use super::log::{Layout, Log};
 use super::report::{Console, print_plan, print_settings};
-use super::resume::{self, Index};
+use super::resume::{self, Index, IndexError};
 use super::stats::Stats;
 use super::target_filter::{Rules, TargetFilter};
 use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
@@ -42,7 +42,8 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         folder: folder.clone(),
         kept: layout.open_private(resume::FILE)?,
     };
-    let index = Index::load(source, detail(config))?;
+    let mut index = Index::load(source, detail(config))?;
+    index.seal().map_err(IndexError::from)?;
     tell_unreadable(&index, &console);
     if !config.force {
         check_naming(&index, &config.lists.naming, &layout)?;

@@ -8,6 +8,7 @@
 //! passes, so that new URLs do not wait until all stored files are checked.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::Builder;
 
@@ -15,7 +16,8 @@ use protocol::{Known, TaskId};
 
 use super::claims::Place;
 use super::inbox::Message;
-use super::resume::IndexError;
+use super::resume::{Earlier, Index, IndexError};
+use super::scout::{Answer, Scout};
 use super::target_filter::{Sorted, TargetFilter};
 use crate::input::{Line, Lines, Marks, Step, Target, position};
 
@@ -153,12 +155,14 @@ struct Chunk {
     ended: bool,
 }
 
-/// The next item of a source.
-enum Next {
-    Entry(Entry),
-    /// The next entry may take long to arrive.
-    Later,
-    End,
+/// The reason why a source returns no line.
+enum NoLine {
+    /// The next line may take long to arrive.
+    Yet,
+    /// There are no more lines.
+    Left,
+    /// The program has a defect.
+    Defect(&'static str),
 }
 
 /// A parsed line.
@@ -169,6 +173,8 @@ struct Entry {
     task: TaskId,
     /// The number of its list.
     list: u16,
+    /// The answer for its text, if it was looked up ahead.
+    answer: Option<Answer>,
 }
 
 impl Entry {
@@ -179,6 +185,7 @@ impl Entry {
             line,
             task: TaskId(task),
             list,
+            answer: None,
         }
     }
 }
@@ -237,21 +244,34 @@ impl Lists {
         }
     }
 
-    /// Parses in two passes: first the lines that are not known, then the others.
+    /// Parses in two passes: first the lines whose files no earlier run stored, then the others.
     fn parse_in_passes(
         mut self,
-        known: impl Fn(&str) -> bool,
+        index: &Arc<Index>,
         chunks: &SyncSender<Chunk>,
     ) -> Result<(), Unwanted> {
+        let scout = |lines: &Lines, marks| {
+            let lines = lines.again()?;
+            Some(Scout::new(lines, Arc::clone(index), marks))
+        };
         let mut read = Vec::new();
         while let Some(mut current) = self.lists.pop() {
             let (mut marks, mut ended) = (Marks::default(), false);
             let first_task = self.next_task;
             current.lines.count_from(first_task);
+            let mut ahead = scout(&current.lines, None);
+            let mut is_stored = || {
+                let answer = ahead.as_mut().and_then(Scout::advance);
+                let earlier = answer.and_then(|answer| index.earlier(answer.entry));
+                matches!(earlier, Some(Earlier::Stored { .. }))
+            };
             while !ended {
                 let (mut entries, mut most) = (Vec::new(), PASSED_OVER);
                 while entries.len() < CHUNK {
-                    match current.lines.next_unknown(&mut marks, &mut most, &known) {
+                    let next = current
+                        .lines
+                        .next_unknown(&mut marks, &mut most, &mut is_stored);
+                    match next {
                         Step::Line(line) => {
                             entries.push(Entry::of(&current.lines, line, self.list));
                         }
@@ -269,23 +289,22 @@ impl Lists {
             self.done += current.size.unwrap_or_default();
             self.list = self.list.saturating_add(1);
             // Reopened, so that its buffer is empty.
-            read.push((current.lines.again(), first_task, marks));
+            read.push((current.lines.again(), first_task, Arc::new(marks)));
         }
         for (list, (lines, first_task, marks)) in (0..).zip(read) {
-            let mut lines = match lines {
-                Ok(lines) => lines,
-                Err(line) => {
-                    let (line, task) = (*line, TaskId(first_task));
-                    hand_on(chunks, vec![Entry { line, task, list }], Some(1.0), false)?;
-                    continue;
-                }
+            let Some(mut lines) = lines else {
+                continue;
             };
+            let mut ahead = scout(&lines, Some(Arc::clone(&marks)));
             lines.count_from(first_task);
             let (mut looked_at, mut ended) = (0, false);
             while !ended {
                 let next = || {
                     let line = lines.next_passed_over(&marks, &mut looked_at)?;
-                    Some(Entry::of(&lines, line, list))
+                    Some(Entry {
+                        answer: ahead.as_mut().and_then(Scout::advance),
+                        ..Entry::of(&lines, line, list)
+                    })
                 };
                 let entries: Vec<_> = std::iter::from_fn(next).take(CHUNK).collect();
                 ended = entries.len() < CHUNK;
@@ -348,10 +367,10 @@ impl Source {
         }
     }
 
-    /// Returns the next item, or the reason why one is missing.
-    fn next(&mut self) -> Result<Next, &'static str> {
+    /// Returns the next line.
+    fn next(&mut self) -> Result<Entry, NoLine> {
         let (chunks, current, fraction, few, ended) = match self {
-            Self::Here(lists) => return Ok(lists.next().map_or(Next::End, Next::Entry)),
+            Self::Here(lists) => return lists.next().ok_or(NoLine::Left),
             Self::Ahead {
                 chunks,
                 current,
@@ -362,16 +381,17 @@ impl Source {
         };
         loop {
             if let Some(entry) = current.next() {
-                return Ok(Next::Entry(entry));
+                return Ok(entry);
             }
             if *ended {
-                return Ok(Next::End);
+                return Err(NoLine::Left);
             }
             if std::mem::take(few) {
-                return Ok(Next::Later);
+                return Err(NoLine::Yet);
             }
             let Ok(chunk) = chunks.recv() else {
-                return Err("internal error: the thread that parses the lists has ended");
+                let defect = "internal error: the thread that parses the lists has ended";
+                return Err(NoLine::Defect(defect));
             };
             *current = chunk.entries.into_iter();
             (*fraction, *few, *ended) = (chunk.fraction, chunk.few, chunk.ended);
@@ -398,7 +418,7 @@ impl Reader {
             let known = plan.filter.known().filter(|_| have_passes);
             Builder::new().name("lists".to_owned()).spawn(move || {
                 let parsed = match known {
-                    Some(known) => lists.parse_in_passes(known, &sender),
+                    Some(index) => lists.parse_in_passes(&index, &sender),
                     None => lists.parse_for(&sender),
                 };
                 if parsed.is_ok() {
@@ -447,14 +467,19 @@ impl Reader {
             if !batch.items.is_empty() && self.source.may_wait() {
                 break;
             }
-            let Entry { line, task, list } = match self.source.next() {
-                Ok(Next::Entry(entry)) => entry,
-                Ok(Next::Later) => break,
-                Ok(Next::End) => {
+            let Entry {
+                line,
+                task,
+                list,
+                answer,
+            } = match self.source.next() {
+                Ok(entry) => entry,
+                Err(NoLine::Yet) => break,
+                Err(NoLine::Left) => {
                     batch.ended = true;
                     break;
                 }
-                Err(defect) => {
+                Err(NoLine::Defect(defect)) => {
                     batch.broken = Some(defect.to_owned());
                     break;
                 }
@@ -467,7 +492,7 @@ impl Reader {
                 line: line.number,
             };
             if let Ok(target) = line.entry
-                && let Err(error) = self.sort(task, target, place, &line.source, &mut batch)
+                && let Err(error) = self.sort(task, target, answer, place, &line.source, &mut batch)
             {
                 batch.broken = Some(error.to_string());
                 break;
@@ -484,12 +509,16 @@ impl Reader {
         &mut self,
         task: TaskId,
         target: Target,
+        answer: Option<Answer>,
         place: Place,
         list: &str,
         batch: &mut Batch,
     ) -> Result<(), IndexError> {
         let of_fleet = target.ticket().is_some().then(|| target.clone());
-        match self.filter.sort(task, target, place)? {
+        // The list may have changed since.
+        let answer = answer.filter(|answer| answer.key == target.key);
+        let entry = answer.map(|answer| answer.entry);
+        match self.filter.sort(task, target, place, entry)? {
             Sorted::New(target) => batch.items.push(Item::Task(task, target, None)),
             Sorted::Known(target, known) => {
                 batch.items.push(Item::Task(task, target, Some(known)));
@@ -516,12 +545,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::folder::OwnFolder;
     use crate::input::ListOptions;
     use crate::run::habits::Habits;
     use crate::run::intents::Standing;
     use crate::run::log::tests::{facts, stored};
     use crate::run::log::{Facts, LogReader, Record};
-    use crate::run::resume::Index;
+    use crate::run::resume::{Detail, Index};
     use crate::run::target_filter::Rules;
 
     fn rules(folder: &Path) -> Rules {
@@ -584,8 +614,8 @@ mod tests {
     }
 
     /// Lists that are files. Earlier runs stored every third URL; the file of every sixth still
-    /// exists.
-    fn known_plan(folder: &Path) -> Plan {
+    /// exists. The index is in a file or in memory.
+    fn known_plan(folder: &Path, in_file: bool) -> Plan {
         let options = Arc::new(ListOptions::default());
         let url = |n: usize| format!("https://h/{n}");
         let mut log = String::new();
@@ -628,18 +658,36 @@ mod tests {
                 std::fs::write(folder.join(&target.path), [0; 7]).expect("write");
             }
         }
-        let index = Index::read(LogReader::new(log.as_bytes()), folder.to_owned());
+        let index = if in_file {
+            let path = folder.join("results.jsonl");
+            std::fs::write(&path, log).expect("write");
+            let source = crate::run::resume::Source {
+                results: Some(std::fs::File::open(&path).expect("it is there")),
+                path: &path,
+                folder: folder.to_owned(),
+                kept: None,
+            };
+            let mut index = Index::load(source, Detail::Size).expect("readable");
+            let own = OwnFolder::named(folder).expect("its own");
+            index.keep(&own).expect("there is room");
+            index
+        } else {
+            Index::read(LogReader::new(log.as_bytes()), folder.to_owned()).expect("readable")
+        };
         Plan {
             lists: lists.into(),
-            filter: TargetFilter::new(index.expect("readable"), rules(folder)),
+            filter: TargetFilter::new(index, rules(folder)),
         }
     }
 
     #[test]
     fn what_is_new_comes_first_and_nothing_else_differs_from_one_pass() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let one = all_of(Reader::new(known_plan(folder.path())));
-        let two = all_of(Reader::ahead(known_plan(folder.path())).expect("a thread"));
+        let plan = |in_file| known_plan(folder.path(), in_file);
+        let one = all_of(Reader::new(plan(false)));
+        assert_eq!(all_of(Reader::new(plan(true))), one);
+        let two = all_of(Reader::ahead(plan(false)).expect("a thread"));
+        assert_eq!(all_of(Reader::ahead(plan(true)).expect("a thread")), two);
         let is_known = |item: &String| {
             let text = item.split_once("https://h/").map_or("", |(_, rest)| rest);
             let number = text.split('"').next().and_then(|n| n.parse::<u32>().ok());

@@ -25,6 +25,7 @@ mod recheck;
 mod report;
 pub mod resume;
 mod robots;
+mod scout;
 mod setup;
 mod shell;
 mod signals;
@@ -239,6 +240,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if let Err(error) = index.keep_if_long(folder.own()) {
         tracing::warn!(%error, "the next run will read all of the run log again");
     }
+    index.seal().map_err(IndexError::from)?;
     let keeper = Keeper::new(
         &index,
         folder

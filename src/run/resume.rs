@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use protocol::Algorithm;
 
 use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record};
-use crate::disk_map::{DiskMap, DiskMapError};
+use crate::disk_map::{DiskMap, DiskMapError, Found, Wanted};
 use crate::folder::OwnFolder;
 use crate::input::{Target, UrlKey};
 pub use keeper::Keeper;
@@ -45,6 +45,23 @@ pub struct Index {
     detail: Detail,
     /// The run log, where records are looked up.
     log: Option<(File, PathBuf)>,
+}
+
+/// The entry of a task in the index.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    state: State,
+    /// The number of the entry, which no other task has, or `None` for an index in memory.
+    pub number: Option<u32>,
+}
+
+impl Entry {
+    fn of(found: Found<{ State::BYTES }>) -> Self {
+        Self {
+            state: State(found.value),
+            number: found.entry.and_then(|number| number.try_into().ok()),
+        }
+    }
 }
 
 /// What is told of the record of a stored file.
@@ -114,7 +131,7 @@ impl Index {
     }
 
     /// Reads a run log. What an earlier run kept of it is not read again. `detail` is what is to be
-    /// told of each stored file.
+    /// told of each stored file. Then it is to be [kept](Self::keep_if_long), [sealed](Self::seal), or both.
     ///
     /// # Errors
     ///
@@ -205,7 +222,7 @@ impl Index {
         }
     }
 
-    fn keep(&mut self, own: &OwnFolder) -> io::Result<()> {
+    pub(super) fn keep(&mut self, own: &OwnFolder) -> io::Result<()> {
         let Some((log, _)) = &self.log else {
             return Ok(());
         };
@@ -222,7 +239,19 @@ impl Index {
     ///
     /// It cannot be read to its end, or there is no room in `folder` for what it says.
     pub fn read<R: Read>(reader: LogReader<R>, folder: PathBuf) -> Result<Self, ReadError> {
-        Self::empty(folder).fill(reader)
+        let mut index = Self::empty(folder).fill(reader)?;
+        index.seal()?;
+        Ok(index)
+    }
+
+    /// Makes the index smaller and faster to ask. To be called when nothing is added any more.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a temporary file cannot be written.
+    pub fn seal(&mut self) -> Result<(), DiskMapError> {
+        self.tasks.seal()?;
+        self.owners.seal()
     }
 
     fn fill<R: Read>(mut self, mut reader: LogReader<R>) -> Result<Self, ReadError> {
@@ -241,8 +270,6 @@ impl Index {
         }
         self.facts.end = reader.end();
         self.facts.lines = reader.number();
-        self.tasks.seal()?;
-        self.owners.seal()?;
         Ok(self)
     }
 
@@ -255,7 +282,10 @@ impl Index {
             self.facts.last_unnamed = Some(at);
         }
         let url = UrlKey::of(&record.url);
-        let key = UrlKey::of_task(&record.url, record.range(), record.out());
+        let key = match (record.range(), record.out()) {
+            (None, None) => url,
+            (range, out) => UrlKey::of_task(&record.url, range, out),
+        };
         let state = match record.outcome {
             Outcome::Failed => state.after(self.tasks.get(key.as_bytes())?.map(State)),
             Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined | Outcome::Duplicate => {
@@ -279,8 +309,39 @@ impl Index {
     ///
     /// If the temporary file cannot be read.
     pub fn state(&self, key: &UrlKey) -> Result<Option<Earlier>, DiskMapError> {
-        let state = self.tasks.get(key.as_bytes())?;
-        Ok(state.and_then(|state| State(state).earlier(self.detail)))
+        let entry = self.find(key)?;
+        Ok(entry.and_then(|entry| self.earlier(entry)))
+    }
+
+    /// Returns the entry of the task with this key.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the temporary file cannot be read.
+    pub fn find(&self, key: &UrlKey) -> Result<Option<Entry>, DiskMapError> {
+        Ok(self.tasks.find(key.as_bytes())?.map(Entry::of))
+    }
+
+    /// Looks up many tasks, and calls `tell` for each that has an entry, with its key and its number in
+    /// `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the temporary file cannot be read.
+    pub fn find_all(
+        &self,
+        wanted: Wanted,
+        mut tell: impl FnMut(UrlKey, u32, Entry),
+    ) -> Result<(), DiskMapError> {
+        self.tasks.find_all(wanted, |key, number, found| {
+            tell(UrlKey::from_bytes(key), number, Entry::of(found));
+        })
+    }
+
+    /// Returns how an earlier run finished the task of this entry.
+    #[must_use]
+    pub fn earlier(&self, entry: Entry) -> Option<Earlier> {
+        entry.state.earlier(self.detail)
     }
 
     /// The record of the target's file at this place of the run log; nothing if there is another

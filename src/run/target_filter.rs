@@ -16,7 +16,7 @@ use super::habits::Habits;
 use super::intents::Standing;
 use super::log::Record;
 use super::recheck::{Recheck, Refresh};
-use super::resume::{Earlier, Index, IndexError, is_in_place, is_in_place_as};
+use super::resume::{Earlier, Entry, Index, IndexError, is_in_place, is_in_place_as};
 use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::naming::{Naming, check_place};
 use crate::input::{Excerpt, Target, UrlKey, position};
@@ -68,12 +68,52 @@ pub struct Rules {
 pub struct TargetFilter {
     index: Arc<Index>,
     rules: Rules,
-    /// The task number of each key.
-    seen: DiskMap<{ Place::BYTES }>,
+    seen: Seen,
     /// The claimed paths, or `None` if names cannot conflict.
     claims: Option<Claims>,
     /// The last folder whose path was checked to contain no link.
     sound: String,
+}
+
+/// The URLs that the lists have named so far.
+#[derive(Debug)]
+struct Seen {
+    /// The task of each key.
+    tasks: DiskMap<{ size_of::<u64>() }>,
+    /// One bit for each entry of the index. Keys that the index has are here and not in `tasks`. `None` if
+    /// names depend on the number of the task.
+    bits: Option<Vec<u64>>,
+}
+
+impl Seen {
+    /// Returns the number of the first task with this key, or 0 where no name depends on it. `entry` is the
+    /// number of the key's entry in the index.
+    fn get(&self, key: &UrlKey, entry: Option<u32>) -> Result<Option<u64>, DiskMapError> {
+        if let (Some(bits), Some(entry)) = (&self.bits, entry) {
+            let word = bits.get(entry as usize / 64);
+            let is_set = word.is_some_and(|word| word >> (entry % 64) & 1 == 1);
+            return Ok(is_set.then_some(0));
+        }
+        let task = self.tasks.get(key.as_bytes())?;
+        Ok(task.map(u64::from_be_bytes))
+    }
+
+    fn insert(
+        &mut self,
+        key: &UrlKey,
+        entry: Option<u32>,
+        task: TaskId,
+    ) -> Result<(), DiskMapError> {
+        if let (Some(bits), Some(entry)) = (&mut self.bits, entry) {
+            let word = entry as usize / 64;
+            if bits.len() <= word {
+                bits.resize(word + 1, 0);
+            }
+            bits[word] |= 1 << (entry % 64);
+            return Ok(());
+        }
+        self.tasks.insert(*key.as_bytes(), task.0.to_be_bytes())
+    }
 }
 
 /// The owner of a file in a target's place.
@@ -95,31 +135,27 @@ impl TargetFilter {
         let disk_map = || DiskMap::new(rules.folder.clone());
         Self {
             index: Arc::new(index),
-            seen: disk_map(),
+            seen: Seen {
+                tasks: disk_map(),
+                bits: (!rules.naming.has_number()).then(Vec::new),
+            },
             claims: names_may_meet.then(|| Claims::new(disk_map())),
             sound: String::new(),
             rules,
         }
     }
 
-    /// Returns a function that decides from the text of a line whether it is a URL whose file an
-    /// earlier run stored. Such lines can be sorted last without any other effect: their names
-    /// cannot conflict with others, and lines that name the same URL are all of this kind. Returns
-    /// `None` if that does not hold, or if no earlier run stored a file.
+    /// Returns the index if lines that name a URL whose file an earlier run stored can be sorted last without
+    /// any other effect: their names cannot conflict with others, and lines that name the same URL are all
+    /// of this kind. Returns `None` if that does not hold, or if no earlier run stored a file.
     #[must_use]
-    pub fn known(&self) -> Option<impl Fn(&str) -> bool + Send + use<>> {
-        if self.claims.is_some() || self.rules.refresh.is_some() || self.index.is_empty() {
-            return None;
-        }
-        let index = Arc::clone(&self.index);
-        Some(move |text: &str| {
-            // URLs that are not normalised, or cannot be looked up now, belong to the first pass.
-            let state = index.state(&UrlKey::of(text));
-            matches!(state, Ok(Some(Earlier::Stored { .. }))) && !text.contains('#')
-        })
+    pub fn known(&self) -> Option<Arc<Index>> {
+        let in_order = self.claims.is_some() || self.rules.refresh.is_some();
+        (!in_order && !self.index.is_empty()).then(|| Arc::clone(&self.index))
     }
 
-    /// Decides what to do with the target that would be `task`.
+    /// Decides what to do with the target that would be `task`. `entry` is the target's entry in the index, if
+    /// it was looked up before.
     ///
     /// # Errors
     ///
@@ -129,20 +165,24 @@ impl TargetFilter {
         task: TaskId,
         mut target: Target,
         place: Place,
+        entry: Option<Entry>,
     ) -> Result<Sorted, IndexError> {
-        let key = *target.key.as_bytes();
-        if let Some(earlier) = self.seen.get(&key)? {
-            self.rules
-                .naming
-                .renumber(&mut target, u64::from_be_bytes(earlier));
+        let entry = match entry {
+            Some(entry) => Some(entry),
+            None => self.index.find(&target.key)?,
+        };
+        let number = entry.and_then(|entry| entry.number);
+        if let Some(earlier) = self.seen.get(&target.key, number)? {
+            self.rules.naming.renumber(&mut target, earlier);
             return Ok(Sorted::Duplicate(target));
         }
         match self.claim(&target, place)? {
             Ok(replace) => target.replace = replace,
             Err(problem) => return Ok(Sorted::Refused(problem)),
         }
-        self.seen.insert(key, task.0.to_be_bytes())?;
-        Ok(match self.index.state(&target.key)? {
+        self.seen.insert(&target.key, number, task)?;
+        let earlier = entry.and_then(|entry| self.index.earlier(entry));
+        Ok(match earlier {
             Some(Earlier::Quarantined) if !self.rules.retry_quarantined => Sorted::Quarantined,
             Some(Earlier::Stored { left, sha256 })
                 if is_in_place(&target, left, sha256, &self.rules.output) =>
@@ -343,7 +383,7 @@ mod tests {
                 list: 1,
                 line: 100 + self.next,
             };
-            let sorted = self.filter.sort(TaskId(self.next), target, place);
+            let sorted = self.filter.sort(TaskId(self.next), target, place, None);
             self.next += 1;
             match sorted.expect("there is room") {
                 Sorted::New(target) => target.path,

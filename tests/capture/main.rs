@@ -1,7 +1,7 @@
-//! The picture of a run in README: a real run in a terminal, drawn as SVG.
+//! The picture of a run in README.md: a real run in a terminal, drawn as SVG.
 //!
-//! `cargo test --test capture -- --write` makes `docs/run.svg` anew. As a test, the same run is drawn
-//! and looked at, but the file stays.
+//! `cargo test --test capture -- --write` draws `docs/run.svg` again. The test draws and checks
+//! such a run without a change of the file.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod picture;
@@ -16,20 +16,20 @@ use libtest_mimic::{Arguments, Trial};
 use support::Run;
 use support::terminal::Terminal;
 
-/// The file, from the root of the repository.
+/// The path of the file in the repository.
 const FILE: &str = "docs/run.svg";
 
 /// The size of the terminal.
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 96;
 
-/// What a reader types to see the like.
+/// The command above the picture.
 const COMMAND: &str = "coordinator --workers 6 list.txt";
 
-/// What the folder of the run is called.
+/// The name of the run's folder in the picture.
 const HOME: &str = "~";
 
-/// What is said in words to those who do not see the picture.
+/// The description for readers who do not see the picture.
 const TITLE: &str = "A run of coordinator in a terminal: a failure, the progress of the whole run, the \
                      downloads that are under way, and the summary at the end";
 
@@ -66,7 +66,7 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
-/// What a run showed.
+/// The screens of a run.
 struct Capture {
     folder: String,
     screens: Vec<vt100::Screen>,
@@ -79,8 +79,8 @@ impl Capture {
     }
 }
 
-/// A run of which one download fails: its screen when that is shown and others are under way, and at
-/// its end.
+/// Runs a list with one failure. Returns the screen with the failure and running downloads, and the
+/// last screen.
 fn run() -> Capture {
     let hosts = ["archive.example", "data.example", "mirror.example"];
     let list = (2016..2022).flat_map(|year| {

@@ -1,17 +1,17 @@
-//! Draws screens of a terminal, one below the other, as SVG.
+//! Draws terminal screens as SVG, one below the other.
 
 use std::fmt::Write as _;
 
 use vt100::{Cell, Color, Screen};
 
-/// Size of a character, in the units of the picture.
+/// The size of a character, in the units of the picture.
 const WIDTH: f32 = 8.4;
 const HEIGHT: f32 = 18.0;
 
-/// Space around the text.
+/// The space around the text.
 const MARGIN: f32 = 14.0;
 
-/// What the text is drawn on, and in, unless it has a colour.
+/// The default colours of background and text.
 const BACKGROUND: &str = "#16181d";
 const FOREGROUND: &str = "#d6d9e0";
 
@@ -21,7 +21,7 @@ const COLOURS: [&str; 16] = [
     "#7d8590", "#ffa198", "#a5f0b0", "#f0cf65", "#a5d0ff", "#e2c5ff", "#a3f0f5", "#ffffff",
 ];
 
-/// Draws what was typed, and each screen down to its last line, its text as `called` says it.
+/// Draws the command and each screen up to its last line, with text as `called` returns it.
 pub fn draw(
     title: &str,
     command: &str,
@@ -68,14 +68,14 @@ pub fn draw(
     )
 }
 
-/// The lines of a screen that [`draw`] draws, without the blanks at their ends.
+/// Returns the lines of a screen that [`draw`] draws, without trailing blanks.
 pub fn lines(screen: &Screen) -> Vec<String> {
     let lines = screen.rows(0, screen.size().1);
     let lines = lines.take(rows(screen).into());
     lines.map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// The lines that a picture shows.
+/// Returns the lines in a picture.
 pub fn text(svg: &str) -> Vec<String> {
     let mut lines: Vec<(String, String)> = Vec::new();
     for element in svg.lines().filter(|line| line.starts_with("<text ")) {
@@ -103,7 +103,7 @@ pub fn text(svg: &str) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// How many rows are to be drawn: all but the empty ones at the end.
+/// Returns the number of rows to draw: all except empty ones at the end.
 fn rows(screen: &Screen) -> u16 {
     let (rows, columns) = screen.size();
     let empty = screen.rows(0, columns).collect::<Vec<_>>();
@@ -111,7 +111,7 @@ fn rows(screen: &Screen) -> u16 {
     rows - u16::try_from(empty.count()).expect("no more than there are")
 }
 
-/// The parts of a row that look alike: where each begins, its text, and its attributes.
+/// Returns the parts of a row with one style: the column of each, its text, and its attributes.
 fn runs(screen: &Screen, row: u16) -> Vec<(u16, String, String)> {
     let mut runs: Vec<(u16, String, String)> = Vec::new();
     for column in 0..screen.size().1 {
@@ -132,7 +132,7 @@ fn runs(screen: &Screen, row: u16) -> Vec<(u16, String, String)> {
     runs
 }
 
-/// Attributes for the look of a character.
+/// Returns the attributes for the style of a character.
 fn style(cell: &Cell) -> String {
     let mut style = String::new();
     if let Color::Idx(index @ 0..16) = cell.fgcolor() {
@@ -147,7 +147,7 @@ fn style(cell: &Cell) -> String {
     style
 }
 
-/// Puts text at a place; its length is given, so that columns stay columns in any font.
+/// Adds text at a position. Its fixed length keeps columns aligned in any font.
 fn put(to: &mut String, row: u16, column: u16, text: &str, style: &str) {
     let text = text.trim_end();
     let length = u16::try_from(text.chars().count()).expect("a line");

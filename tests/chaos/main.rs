@@ -1,4 +1,4 @@
-//! The chaos command through the built program: everything dies, and nothing may be lost.
+//! `coordinator chaos` as a program: everything is killed, and nothing may be lost.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod modes;

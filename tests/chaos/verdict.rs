@@ -1,11 +1,11 @@
-//! Verdicts on real runs, and what a user may type.
+//! Verdicts on real runs, and invalid arguments.
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{Ended, Run};
 
-/// Runs `coordinator chaos` with the temporary files of it all in the test's own folder.
+/// Runs `coordinator chaos` with all temporary files in the test's folder.
 fn chaos(arguments: &str) -> Run {
     let run = Run::new().with("chaos").with(arguments);
     std::fs::create_dir(run.path("tmp")).unwrap();
@@ -13,7 +13,7 @@ fn chaos(arguments: &str) -> Run {
     run.env("TMPDIR", tmp)
 }
 
-/// What is left in the folder for temporary files.
+/// Returns the names in the folder for temporary files.
 fn left(run: &Run) -> Vec<String> {
     let entries = std::fs::read_dir(run.path("tmp")).unwrap();
     entries
@@ -25,7 +25,7 @@ fn report(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.text()))
 }
 
-/// A clean verdict on a run in which workers and coordinators died.
+/// Checks for a clean verdict on a run in which workers and coordinators died.
 fn is_survived(seed: u64, more: &str) {
     let run = chaos(&format!(
         "--urls 300 --seed {seed} --json --time-limit 1m {more}"
@@ -52,8 +52,8 @@ fn is_survived(seed: u64, more: &str) {
     assert_eq!(left(&run), [""; 0], "nothing is kept of a clean run");
 }
 
-/// More of everything than usual, since the run is short. What takes the time of a lease is left
-/// to the largest run.
+/// More faults than usual, because the run is short. Only the largest run has those that last as
+/// long as a lease.
 const MUCH: &str = "--faults all,coordinator=3,torn=2,kill=20/s,pause=3/s,segv=2%,abort=2%,exit=2%,\
                     garbage=2%,hang=0,stop=0,eat=0,stall=1%,slow=0.3%,endless=0.3%";
 

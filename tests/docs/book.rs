@@ -1,4 +1,4 @@
-//! The manual becomes a book, and nothing in the book leads nowhere.
+//! Builds the manual as a book without dead links.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use mdbook_driver::MDBook;
 
 use super::pages;
 
-/// The values of `href` and `src` in a page.
+/// Returns the values of `href` and `src` in a page.
 fn links(html: &str) -> impl Iterator<Item = &str> {
     let values = |name| html.split(name).skip(1);
     let values = values("href=\"").chain(values("src=\""));

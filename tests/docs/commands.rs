@@ -1,8 +1,8 @@
-//! The commands of the manual, of README and of `--help` run as they are written.
+//! Runs the commands of the manual, README.md and `--help` as they are written.
 //!
-//! What stands in a block `sh` is given to bash, block after block, in a folder with the files that
-//! the commands name. A config file makes each run a simulated one, so nothing leaves the machine.
-//! A block `sh,ignore` is for people alone: it takes another machine, root or an hour.
+//! Each block `sh` is passed to bash, in order, in a folder with the files that the commands name.
+//! A config file makes every run a simulated one, so nothing leaves the machine. A block
+//! `sh,ignore` is not run: it needs another machine, root or an hour.
 
 use std::fs;
 use std::io::Write;
@@ -18,13 +18,13 @@ use super::pages::{self, Page};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
-/// A folder in which the commands of one page run.
+/// A folder in which the commands of a page run.
 pub struct Shell {
     folder: TempDir,
 }
 
 impl Shell {
-    /// A folder in which runs are simulated, with the files that the manual's examples name.
+    /// Creates a folder for simulated runs, with the files that the manual's examples name.
     pub fn simulated() -> Self {
         let shell = Self::new();
         let urls =
@@ -41,19 +41,19 @@ impl Shell {
         );
         shell.run("gzip -k list.jsonl");
         shell.program("produce-urls", "cat list.txt");
-        // Stands for a program that makes an image smaller: convert FILE -resize SIZE NEW.
+        // Replaces a program that reduces images: convert FILE -resize SIZE NEW.
         shell.program("convert", "cp \"$1\" \"$4\"");
         shell.write(
             "config/coordinator/config.toml",
             "simulate = true\noutput = \"downloads\"\n",
         );
-        // Something for `coordinator results --failed` to find.
+        // A failure for `coordinator results --failed`.
         let slow = "coordinator https://h.example/1 https://h.example/2 --retry 0 --inject segv@/2";
         shell.run(&format!("! {slow} --simulate=latency=1m --max-time 0.1"));
         shell
     }
 
-    /// An empty folder, and the program.
+    /// Creates an empty folder with the program.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("coordinator-docs-")
@@ -69,7 +69,7 @@ impl Shell {
         self.folder.path().join(name)
     }
 
-    /// Writes a file, and the folders that it is in. Nobody else can read it: it may hold a secret.
+    /// Writes a file and its folders. Only the owner can read it, because it may hold a secret.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -77,18 +77,18 @@ impl Shell {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// Makes a script that commands can name.
+    /// Creates a script that commands can name.
     pub fn program(&self, name: &str, script: &str) {
         let name = format!("bin/{name}");
         self.write(&name, &format!("#!/bin/sh\n{script}\n"));
         fs::set_permissions(self.path(&name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Runs a script; what it wrote to standard output.
+    /// Runs a script. Returns its standard output.
     ///
     /// # Panics
     ///
-    /// If a command of it fails.
+    /// Panics if a command fails.
     pub fn run(&self, script: &str) -> String {
         let path = std::env::var("PATH").unwrap();
         let mut bash = Command::new("bash")
@@ -103,7 +103,7 @@ impl Shell {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // One line at a time would let a command read what follows it as its standard input.
+        // With one line at a time, a command could read the next lines as its standard input.
         let script = format!("main() {{\n{script}\n}}\nmain </dev/null\n");
         bash.stdin
             .take()
@@ -122,10 +122,10 @@ impl Shell {
     }
 }
 
-/// Programs that commands of the manual take, and not every machine has.
+/// Programs in the manual's commands that a machine may lack.
 const MAYBE_MISSING: &[&str] = &["jq"];
 
-/// Whether the programs that `script` names are there. If not, it is not run, and that is said.
+/// Returns whether the programs in `script` are installed. Prints a message if not.
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub fn can_run(script: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap();
@@ -142,7 +142,7 @@ pub fn can_run(script: &str) -> bool {
     missing.is_none()
 }
 
-/// What a page has its reader type, as far as it can be run anywhere.
+/// Returns the commands on a page that can run on any machine.
 pub fn commands(page: &Page) -> Vec<String> {
     let blocks = page.blocks().into_iter();
     blocks
@@ -151,7 +151,7 @@ pub fn commands(page: &Page) -> Vec<String> {
         .collect()
 }
 
-/// Pages whose commands run against servers of their own.
+/// Pages whose commands need servers of their own.
 const TRADES: &[&str] = &[
     "docs/earth-data.md",
     "docs/image-sets.md",
@@ -159,7 +159,7 @@ const TRADES: &[&str] = &[
     "docs/web-archives.md",
 ];
 
-/// Pages that say how the program is now: those of decisions and changes say how it was.
+/// Returns whether the page describes the present program. Decisions and the changelog do not.
 fn is_current(page: &Page) -> bool {
     !page.path.starts_with("docs/decisions") && !page.path.ends_with("CHANGELOG.md")
 }
@@ -179,14 +179,14 @@ fn the_commands_of_every_page_run() {
         }
         let shell = Shell::simulated();
         for command in commands.iter().filter(|command| can_run(command)) {
-            // Ports of examples may be taken.
+            // Ports in examples may be in use.
             shell.run(&command.replace("--listen 9000", "--listen 0"));
         }
     }
 }
 
-/// In the recipes, `coordinator ...` is a command, and `--option` is one of a run. Some options have
-/// no meaning in a simulated run, so that run only says what it would do.
+/// In the recipes, `coordinator ...` is a command, and `--option` is an option of a run. Some
+/// options have no meaning in a simulated run, so that run is a dry run.
 #[test]
 fn the_commands_in_the_tables_of_recipes_run() {
     let pages = pages::all();
@@ -226,7 +226,7 @@ fn the_examples_of_the_help_run() {
     assert!(count > 5, "{examples}");
 }
 
-/// Options of this program, of all its commands.
+/// Returns the options of all commands of this program.
 fn options() -> Vec<String> {
     let mut cli = Cli::command();
     cli.build();
@@ -243,13 +243,13 @@ fn options() -> Vec<String> {
     options
 }
 
-/// Programs whose options are not looked at, by what their commands contain.
+/// Commands with these words are not checked for options.
 const OTHERS: &[&str] = &["cargo ", "journalctl ", "podman ", "sha256sum "];
 
-/// Options of other commands that are only there with the feature `fleet`.
+/// Options of other commands that exist only with the feature `fleet`.
 const OF_FLEETS: [&str; 2] = ["--fleet", "--nats-server"];
 
-/// Options of other programs that the manual names.
+/// Options of other programs in the manual.
 const FOREIGN: &[&str] = &[
     "--arg",
     "--cap-drop",
@@ -267,11 +267,11 @@ const FOREIGN: &[&str] = &[
     "--workspace",
 ];
 
-/// A name in the manual that no option has is a mistake, or an option that was renamed.
+/// An unknown option in the manual is a mistake, or an option that was renamed.
 #[test]
 fn every_option_that_the_manual_names_is_there() {
     let options = options();
-    // The options of a fleet are only there with its feature.
+    // The options of a fleet exist only with its feature.
     let is_known = |page: &Page| cfg!(feature = "fleet") || !page.path.ends_with("fleet.md");
     let pages = pages::all();
     let pages = pages
@@ -292,7 +292,7 @@ fn every_option_that_the_manual_names_is_there() {
             else {
                 continue;
             };
-            // A switch of a config file is turned off with no- in front of its name.
+            // `no-` before its name turns off a switch of a config file.
             let switch = name.strip_prefix("no-").unwrap_or(name);
             let is_ours = options.iter().any(|known| known == name || known == switch)
                 || (!cfg!(feature = "fleet") && OF_FLEETS.contains(&word));

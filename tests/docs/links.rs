@@ -1,12 +1,12 @@
-//! Every link within the repository leads to something, and every page of the manual is in its
-//! table of contents.
+//! Every link within the repository has a target, and the table of contents has every page of the
+//! manual.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::pages::{self, Page};
 
-/// What is wrong with a link of a page.
+/// Returns what is wrong with a link of a page.
 fn problem(page: &Page, link: &str, pages: &[Page]) -> Option<String> {
     if link.contains("://") || link.starts_with("mailto:") {
         return None;

@@ -1,4 +1,4 @@
-//! The manual: its links lead somewhere, and its commands run.
+//! Tests of the manual: its links have targets, and its commands run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(
     clippy::wildcard_enum_match_arm,

@@ -1,4 +1,4 @@
-//! The pages that people read, and what they consist of.
+//! The pages of the manual and their parts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,26 +6,26 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// One page.
+/// A page.
 pub struct Page {
-    /// Relative to the repository.
+    /// Its path relative to the repository.
     pub path: PathBuf,
     text: String,
 }
 
 /// A fenced block of code.
 pub struct Block {
-    /// What stands behind the fence.
+    /// The text after the fence.
     pub info: String,
     pub text: String,
 }
 
-/// The folder of the repository.
+/// Returns the folder of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All pages: those at the top of the repository, and the manual.
+/// Returns all pages: those at the top of the repository, and the manual.
 pub fn all() -> Vec<Page> {
     let mut paths = Vec::new();
     markdown_in(root(), &mut paths);
@@ -42,7 +42,7 @@ fn markdown_in(folder: &Path, paths: &mut Vec<PathBuf>) {
     paths.extend(files.filter(|path| path.extension().is_some_and(|name| name == "md")));
 }
 
-/// Files of this ending below a folder, but for what was built there.
+/// Returns the files with this extension below a folder, except build output.
 pub fn below(folder: &Path, ending: &str) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
@@ -73,7 +73,7 @@ impl Page {
         Parser::new_ext(&self.text, Options::ENABLE_TABLES)
     }
 
-    /// Where links and pictures lead, as the page writes it.
+    /// Returns the targets of links and pictures, as written.
     pub fn links(&self) -> Vec<String> {
         self.events()
             .filter_map(|event| match event {
@@ -85,7 +85,7 @@ impl Page {
             .collect()
     }
 
-    /// The names that a link can have behind `#`, as mdbook and GitHub make them of headings.
+    /// Returns the anchors of the headings, as mdbook and GitHub make them.
     pub fn anchors(&self) -> Vec<String> {
         let mut anchors = Vec::new();
         let mut heading = None;
@@ -104,7 +104,7 @@ impl Page {
         anchors
     }
 
-    /// Fenced blocks, in order.
+    /// Returns the fenced blocks, in order.
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut is_in = false;
@@ -125,7 +125,7 @@ impl Page {
         blocks
     }
 
-    /// Code within a line.
+    /// Returns the inline code.
     pub fn code(&self) -> Vec<String> {
         self.events()
             .filter_map(|event| match event {

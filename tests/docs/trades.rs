@@ -1,7 +1,7 @@
-//! The jobs of `docs/`, as they are written, against servers that answer as those of the trade do.
+//! The jobs on some pages of `docs/`, as written, with servers that answer like the real ones.
 //!
-//! The hosts of a page lead to a server of the test: `https://` becomes `http://`, and a config file
-//! says where a host is.
+//! The hosts of a page resolve to a server of the test: `https://` becomes `http://`, and a config
+//! file has the address of each host.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::commands::{Shell, can_run, commands};
 use super::pages;
 use super::support::{Answer, Server, server};
 
-/// A shell in which these hosts lead to `server`.
+/// Creates a shell in which these hosts resolve to `server`.
 fn shell(server: &Server, hosts: &[&str]) -> Shell {
     let port = server.addr.port();
     let places = hosts
@@ -22,7 +22,7 @@ fn shell(server: &Server, hosts: &[&str]) -> Shell {
     shell
 }
 
-/// Runs the commands of a page, whose hosts are `server`.
+/// Runs the commands of a page, with `server` as its hosts.
 fn follow(page: &str, shell: &Shell, server: &Server, hosts: &[&str]) {
     let pages = pages::all();
     let page = pages
@@ -38,14 +38,14 @@ fn follow(page: &str, shell: &Shell, server: &Server, hosts: &[&str]) {
     shell.run(&script);
 }
 
-/// A response, for [`Answer::By`].
+/// Returns a response for [`Answer::By`].
 fn response(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status} x\r\n{headers}Content-Length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
-/// The value of a header of a request, or an empty text.
+/// Returns the value of a request header, or an empty text.
 fn header<'h>(head: &'h str, name: &str) -> &'h str {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
     let found = lines.find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -61,7 +61,7 @@ fn an_image_set_is_downloaded_made_smaller_and_packed() {
     let rows = ["/cat.jpg", "/gone.jpg", "/text.html", "/dog.jpg"];
     let rows = rows.map(|path| format!("{},\"a caption, of {path}\"\n", url(path)));
     shell.write("pairs.csv", &format!("URL,TEXT\n{}", rows.concat()));
-    // Stands for ImageMagick: makes the file smaller, and fails where it is no image.
+    // Replaces ImageMagick: shortens the file, and fails if it is not an image.
     shell.program("mogrify", "! grep -q html \"$3\" && truncate -s 100 \"$3\"");
     follow("image-sets.md", &shell, &server, &hosts);
     let captions = fs::read_to_string(shell.path("captions.csv")).unwrap();
@@ -79,7 +79,7 @@ fn an_image_set_is_downloaded_made_smaller_and_packed() {
     );
 }
 
-/// The archive sends whoever has no session to the login host, which wants Basic, and sends back.
+/// Redirects clients without a session to the login host, which requires Basic.
 fn archive(head: &str) -> Vec<u8> {
     let (host, port) = header(head, "host").split_once(':').unwrap();
     let path = head.split(' ').nth(1).unwrap();
@@ -158,7 +158,7 @@ fn sequences_are_checked_against_the_sums_of_the_archive() {
         assert_eq!(fs::read(file).unwrap(), server::body(path));
     }
     assert!(shell.path("genome/fna/genome.fna.gz").exists());
-    // A file that is not the one of the list is not stored.
+    // A file whose checksum differs from the list is not stored.
     shell.write(
         "filereport.tsv",
         &report.replace(&sum(paths[1]), &sum(paths[0])),
@@ -175,10 +175,10 @@ fn sequences_are_checked_against_the_sums_of_the_archive() {
     assert_eq!(failed.lines().count(), 1, "{failed}");
 }
 
-/// What the server of the crawl has: two records, each a member of gzip of this many bytes.
+/// The server of the crawl has two records, each a gzip member of this many bytes.
 const RECORD: usize = 1000;
 
-/// The part of the file that a request asks for.
+/// Returns the requested part of the file.
 fn part(head: &str) -> Vec<u8> {
     let range = header(head, "range").strip_prefix("bytes=").unwrap();
     let (first, last) = range.split_once('-').unwrap();

@@ -1,7 +1,7 @@
-//! The executor of `--exec` on real processes: how commands end, and who is killed meanwhile.
+//! The executor of `--exec` with real processes: how commands end, and who is killed with them.
 //!
-//! This program plays three parts: it runs the tests; it is the process that owns an executor
-//! ([`owner`]); and it is that one's runners, since an executor starts its own program for them.
+//! This program plays three parts: it runs the tests; it owns an executor ([`owner`]); and it is
+//! the runner of an executor, because an executor starts its own program as its runners.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod owner;
@@ -20,11 +20,10 @@ use rustix::process::{Signal, getpid, set_child_subreaper};
 use owner::Owner;
 use support::{Process, is_root};
 
-/// Long enough never to be reached.
+/// A time that no test reaches.
 const HOUR: u32 = 3_600_000;
 
-/// Waits for `go`; until then there are two processes to be found, one of them in a session of its
-/// own.
+/// Starts two processes, one of them in its own session, and waits for the file `go`.
 const SLOW: &str = concat!(
     "echo began >> ran; setsid sleep 1001 & sleep 1002 &\n",
     "while test ! -e go; do sleep 0.02; done; echo ended >> ran",
@@ -41,7 +40,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
 }
 
-/// Makes trials of functions, by their names.
+/// Makes trials of functions, named after them.
 macro_rules! trials {
     ($($test:ident),* $(,)?) => {
         vec![$(Trial::test(stringify!($test), || {
@@ -69,7 +68,7 @@ fn trials() -> Vec<Trial> {
     ]
 }
 
-/// An owner whose command runs on `f`, and the two processes that the command has started.
+/// Returns an owner whose command runs on `f`, and the two processes that the command started.
 fn slow(timeout_ms: u32) -> (Owner, [Process; 2]) {
     let mut owner = Owner::new(SLOW, timeout_ms);
     owner.order("f");
@@ -83,7 +82,7 @@ fn gone(owner: &Owner, started: &[Process]) {
     });
 }
 
-/// The command runs a second time, to its end.
+/// Runs the command a second time, until it succeeds.
 fn runs_well(mut owner: Owner) {
     owner.touch("go");
     owner.order("f");
@@ -112,7 +111,7 @@ fn a_command_runs_on_its_file_and_says_what_it_left() {
     );
     owner.order("gone");
     assert_eq!(owner.outcome(), "gone: Succeeded(Executed { left: None })");
-    // What a command left running is gone, and its runner is there.
+    // Processes that a command left are killed, but its runner stays.
     assert_eq!(owner.processes().len(), 2, "{:?}", owner.processes());
     owner.finish();
 }
@@ -178,7 +177,7 @@ fn a_failure_says_whether_it_may_pass() {
 }
 
 fn a_command_that_takes_too_long_is_ended_with_all_it_started() {
-    // It ignores SIGTERM; one process is in a session of its own, without a parent.
+    // The command ignores SIGTERM. One process has its own session and no parent.
     let script = concat!(
         "trap '' TERM\n",
         "(setsid sh -c \"trap '' TERM; env -i sleep 1001; sleep 1002\" &)\n",
@@ -201,7 +200,7 @@ fn a_runner_that_is_killed_costs_an_attempt_and_leaves_nothing() {
     let outcome = owner.outcome();
     assert!(outcome.contains("severity: Transient"), "{outcome}");
     assert!(outcome.contains("killed, with the process that ran it"));
-    // Once that is said, nothing is left.
+    // The outcome is reported only when no process is left.
     assert!(started.iter().all(|process| !process.lives()));
     assert_eq!(owner.processes(), [owner.process()]);
     runs_well(owner);
@@ -220,7 +219,7 @@ fn an_idle_runner_that_is_killed_costs_nothing() {
 }
 
 fn a_runner_that_is_frozen_is_given_up_with_its_command() {
-    // It takes the time of the command, and some.
+    // This takes a little longer than the time limit of the command.
     let (owner, started) = slow(2000);
     owner.runners()[0].stop();
     let outcome = owner.outcome();
@@ -234,7 +233,7 @@ fn a_runner_that_is_frozen_is_given_up_with_its_command() {
 }
 
 fn a_runner_that_cannot_begin_is_told_of_as_fatal() {
-    // Root may have any nice value, unless it cannot have the capability.
+    // Root may set any nice value, unless it cannot have the capability.
     let through = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-all"];
     let through = match is_root("its part for root") {
         true => &through[..],
@@ -257,8 +256,8 @@ fn nothing_outlives_an_owner_that_is_killed() {
 }
 
 fn nothing_outlives_a_suspended_owner_that_is_killed() {
-    // Whoever adopts the runner is in its session, so the kernel does not continue it as it would
-    // the members of an orphaned process group.
+    // The process that adopts the runner is in its session, so the kernel does not continue the
+    // runner as it would the members of an orphaned process group.
     set_child_subreaper(Some(getpid())).unwrap();
     let (mut owner, started) = slow(HOUR);
     owner.say("stop");
@@ -284,7 +283,7 @@ fn time_stands_still_while_commands_are_stopped() {
     owner.say("resume");
     owner.wait_until("the commands to go on", || !started[1].is_stopped());
     let resumed = Instant::now();
-    // A runner looks at the clock once a second.
+    // A runner reads the clock once a second.
     owner.wait_until("a few looks", || resumed.elapsed() > Duration::from_secs(3));
     owner.touch("go");
     assert!(owner.outcome().contains("Succeeded"));
@@ -295,14 +294,14 @@ fn abandoned_commands_are_ended_at_once_and_blamed_on_nobody() {
     let (mut owner, started) = slow(HOUR);
     owner.order("g");
     owner.wait_until("both to run", || owner.lines("ran").len() == 2);
-    // Also in the middle of a suspension.
+    // Commands are also killed while they are suspended.
     owner.say("stop");
     owner.wait_until("the commands to stop", || started[1].is_stopped());
     owner.say("abandon");
     let abandoned = Instant::now();
     let mut outcomes = [owner.outcome(), owner.outcome()];
     outcomes.sort();
-    // A runner that does not hear of it is killed after 15 seconds.
+    // A runner that does not end its command is killed after 15 seconds.
     assert!(abandoned.elapsed() < Duration::from_secs(10));
     assert_eq!(outcomes, ["f: Abandoned", "g: Abandoned"]);
     assert_eq!(owner.processes(), [owner.process()]);

@@ -1,4 +1,4 @@
-//! A process that owns an executor, as a coordinator does, and does as its standard input says.
+//! A process that owns an executor, as a coordinator does, and follows its standard input.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -14,26 +14,26 @@ use rustix::process::Signal;
 use crate::support::process::MARK;
 use crate::support::{Process, Run, wait, wait_until};
 
-/// The environment variable that makes this program such a process; holds the nice value, if any.
+/// The environment variable that makes this program an owner: the nice value, or empty.
 const ROLE: &str = "COORDINATOR_TEST_OWNER";
 
-/// What has this as its first argument is a runner.
+/// The first argument of a runner.
 const RUNNER: &str = "runner";
 
-/// Whether this process was started as a runner.
+/// Returns whether this process was started as a runner.
 pub fn is_runner() -> bool {
-    // And not one that runs the tests of that name.
+    // The tests may also be run with this word as a filter, but with fewer arguments.
     env::args().nth(1).as_deref() == Some(RUNNER) && env::args().len() > 4
 }
 
-/// Whether this process is to [`play`].
+/// Returns whether this process is to [`play`].
 pub fn is_owner() -> bool {
     env::var_os(ROLE).is_some()
 }
 
-/// Arguments: the folder of files, the time limit in milliseconds, the command. Lines on standard
-/// input: `run NAME`, `stop`, `resume`, `abandon`. For each `run` a line on standard output says
-/// what became of it.
+/// Follows the lines on standard input: `run NAME`, `stop`, `resume`, `abandon`. Prints the outcome
+/// of each `run` as a line. Arguments: the folder of files, the time limit in milliseconds, the
+/// command.
 pub fn play() {
     let mut arguments = env::args().skip(1);
     let output = PathBuf::from(arguments.next().unwrap());
@@ -79,7 +79,7 @@ fn order(name: &str) -> CommandOrder {
     }
 }
 
-/// Such a process, and its folder with a script and a folder `files`.
+/// An owner, and its folder with a script and a folder `files`.
 pub struct Owner {
     run: Run,
     child: Child,
@@ -88,12 +88,12 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// With a script on each file, under a time limit.
+    /// Starts an owner with a script for each file and a time limit.
     pub fn new(script: &str, timeout_ms: u32) -> Self {
         Self::of(script, timeout_ms, "", &[])
     }
 
-    /// The same with a nice value, started through another program.
+    /// Starts an owner with a nice value, through another program.
     pub fn of(script: &str, timeout_ms: u32, nice: &str, through: &[&str]) -> Self {
         let run = Run::new().script("script", script);
         let files = run.path("files");
@@ -119,7 +119,7 @@ impl Owner {
         let (say, outcomes) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
-                // The test may have failed.
+                // The test may have ended.
                 let _ = say.send(line.unwrap());
             }
         });
@@ -135,7 +135,7 @@ impl Owner {
         self.run.path(name)
     }
 
-    /// Has the command run on a new file.
+    /// Runs the command on a new file.
     pub fn order(&mut self, name: &str) {
         fs::write(self.path("files").join(name), "body").unwrap();
         self.say(&format!("run {name}"));
@@ -145,7 +145,7 @@ impl Owner {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// The next outcome.
+    /// Returns the next outcome.
     pub fn outcome(&self) -> String {
         wait(
             "an outcome",
@@ -168,7 +168,7 @@ impl Owner {
         all
     }
 
-    /// Waits for a `sleep` with this argument, which the script has started.
+    /// Waits for a `sleep` with this argument, which the script starts.
     pub fn sleeping(&self, argument: &str) -> Process {
         wait(
             "a command",
@@ -193,18 +193,18 @@ impl Owner {
         fs::write(self.run.path(".").join(name), "").unwrap();
     }
 
-    /// `kill -9`, and only that process.
+    /// Kills only the owner, with SIGKILL.
     pub fn kill(&mut self) {
         self.process().signal(Signal::KILL);
         self.child.wait().unwrap();
     }
 
-    /// Waits until nothing of it is left.
+    /// Waits until none of its processes is left.
     pub fn alone(&self) {
         self.wait_until("every process to be gone", || self.processes().is_empty());
     }
 
-    /// Lets it end, and waits until nothing of it is left.
+    /// Lets the owner exit, and waits until none of its processes is left.
     pub fn finish(mut self) {
         self.stdin = None;
         assert!(self.child.wait().unwrap().success());
@@ -214,7 +214,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // Of a test that has failed.
+        // A failed test may leave processes.
         for process in self.processes() {
             process.signal(Signal::KILL);
         }

@@ -1,4 +1,4 @@
-//! `coordinator isolation` over the built program: its verdict, and that it leaves nothing behind.
+//! `coordinator isolation` as a program: its verdict, and that it leaves no files or processes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/mod.rs"]
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Attempts that need rights which root alone has, or a kernel that allows them to others.
+/// Attempts that need rights which only root has, or a kernel that gives them to others.
 const OF_ROOT: [&str; 13] = [
     "give-away",
     "device",
@@ -32,7 +32,7 @@ const OF_ROOT: [&str; 13] = [
     "perf",
 ];
 
-/// Attempts at what a kernel may be built without, a container may lack, or Yama may refuse.
+/// Attempts at features that a kernel or a container may lack, or Yama may refuse.
 const MAY_BE_MISSING: [&str; 16] = [
     "attribute",
     "read-open",
@@ -66,11 +66,11 @@ fn isolation(arguments: &[&str], folder: &Path) -> Command {
 }
 
 fn folder() -> TempDir {
-    // Sockets are made in there, whose paths must be short.
+    // Sockets are created in this folder, and their paths must be short.
     tempfile::Builder::new().prefix("ci-").tempdir().unwrap()
 }
 
-/// Runs it to its end, and checks that nothing is left of it.
+/// Runs the command until it ends, and checks that it leaves no files.
 fn finished(arguments: &[&str]) -> Output {
     let folder = folder();
     let output = isolation(arguments, folder.path()).output().unwrap();
@@ -90,7 +90,7 @@ fn verdict(arguments: &[&str], code: i32) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The names of the attempts of `verdict` whose cell in the column `processes` says `state`.
+/// Returns the names of the attempts in `verdict` that have `state` in the column `processes`.
 fn with_state<'a>(verdict: &'a Value, state: &str) -> BTreeSet<&'a str> {
     let rows = verdict["attempts"].as_array().unwrap();
     let is = |row: &&Value| row["cells"]["processes"]["state"] == state;
@@ -167,7 +167,7 @@ fn a_name_that_there_is_not_is_told() {
 fn ctrl_c_ends_it_and_leaves_nothing() {
     let folder = folder();
     let mut child: Child = isolation(&[], folder.path()).spawn().unwrap();
-    // It has begun as soon as there is a first scene.
+    // It has begun when the first scene exists.
     let has_begun = || {
         let scenes = fs::read_dir(folder.path()).unwrap();
         let mut scenes = scenes.filter_map(|stage| Some(stage.ok()?.path().join("1")));

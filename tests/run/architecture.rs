@@ -1,17 +1,16 @@
-//! The rules of the house that a compiler does not know: who may import whom, and how files look.
+//! Rules that the compiler does not check: which module may import which, and the form of files.
 //!
-//! Reads the sources as text. Comments and tests within a file are left out: a test of a pure
-//! module may read a clock.
+//! Reads the sources as text, without comments and tests: a test of a pure module may read a clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A source file, without comments and tests.
+/// A source file.
 struct Source {
-    /// Relative to the project, with `/`.
+    /// Its path relative to the project, with `/`.
     path: String,
     text: String,
-    /// Its lines, with their numbers, that hold code outside of tests.
+    /// Its lines of code outside comments and tests, with their numbers.
     code: Vec<(usize, String)>,
 }
 
@@ -51,8 +50,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The lines of a file up to its tests, which come last, without comments. A `use` over several
-/// lines becomes one.
+/// Returns the lines of a file without comments, up to its tests, which come last. Joins a `use`
+/// over several lines.
 fn code(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut open_use = false;
@@ -74,8 +73,8 @@ fn code(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Whether a line names `path`, as a path of its own: `crate::run` is not in `crate::runner`.
-/// `crate::{run, ...}` counts as well.
+/// Returns whether a line names `path` as a whole: `crate::run` is not in `crate::runner`.
+/// `crate::{run, ...}` counts too.
 fn names(line: &str, path: &str) -> bool {
     let own = |at: usize| {
         let before = line[..at].chars().next_back();
@@ -106,7 +105,7 @@ fn names(line: &str, path: &str) -> bool {
     })
 }
 
-/// What a module must not name that serves a run without knowing of it.
+/// Names that are forbidden to modules which serve a run but do not know of it.
 const OF_THE_RUN: [&str; 9] = [
     "crate::run",
     "crate::cli",
@@ -119,7 +118,7 @@ const OF_THE_RUN: [&str; 9] = [
     "ipc_channel",
 ];
 
-/// Who must not name what.
+/// Files, the names that are forbidden to them, and the reason.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
         "pool/src/dispatch/",
@@ -382,7 +381,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Where ipc-channel may be named: the rest of the worker must run without processes, and the
+/// Files that may name ipc-channel: the rest of the worker must run without processes, and the
 /// coordinator must not receive through it.
 const IPC_IN_WORKER: [&str; 2] = ["pool/src/dial.rs", "pool/src/link.rs"];
 
@@ -447,7 +446,7 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn unsafe_code_is_allowed_with_a_reason_in_small_files_only() {
     for Source { path, text, code } in sources() {
-        // This file names what it looks for.
+        // This file contains the searched words.
         if path.ends_with("architecture.rs") || !text.contains("unsafe_code") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Config files, through the built program: which are read, and what they are allowed to do.
+//! Config files through the built program: which are read, and what they may do.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -19,7 +19,7 @@ fn write(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// The lines of a dry run that say where values come from, words apart by one space.
+/// Returns the lines of a dry run that name the origins of values, with single spaces.
 fn origins(run: &Run) -> Vec<String> {
     let ended = run.finish().code(0);
     let lines = ended.stderr.lines().map(|line| {
@@ -127,8 +127,8 @@ fn a_file_that_cannot_be_used_is_one_line_and_nothing_is_started() {
     assert_eq!(server.total(), 0);
 }
 
-/// A server on `listener` that lets in only who shows `client`, for one request; its own
-/// certificate in PEM.
+/// A server on `listener` that accepts only clients with the certificate `client`, for one request.
+/// Returns its own certificate in PEM.
 fn guarded(client: &rcgen::Certificate, listener: TcpListener) -> String {
     let made = rcgen::generate_simple_self_signed(["data.test".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -1,4 +1,4 @@
-//! Workers that die or freeze in the middle of their work.
+//! Workers that die or freeze during their work.
 
 use rustix::process::Signal;
 
@@ -36,7 +36,7 @@ fn a_death_names_everything_that_ran_with_its_phase_and_bytes_and_counts_the_res
     let (half, held) = (server.url("/half"), server.url("/held"));
     let mut list = vec![half.clone(), held.clone()];
     list.extend(urls(&server.url("/later"), 4));
-    // Heartbeats come four times in the time of a lease.
+    // There are four heartbeats in the duration of a lease.
     let run = Run::new()
         .list(&list)
         .with("--workers 1 --concurrency 2 --parallel-max-host 0 --lease-timeout 400ms");
@@ -107,7 +107,7 @@ fn a_torn_line_is_cut_off_the_log_of_deaths() {
 #[test]
 fn a_death_that_cannot_be_written_down_gives_the_run_up() {
     let server = Server::start().answer("/held", [Answer::Held]);
-    // Files may have 1024 bytes, and the log of deaths has them already.
+    // The limit for files is 1024 bytes, which the log of deaths has reached.
     let run = Run::new()
         .list([server.url("/held")])
         .with("--workers 1")
@@ -151,7 +151,7 @@ fn workers_killed_again_and_again_cost_nothing_but_time() {
         .with("--simulate=size=10KiB,latency=5ms");
     let job = run.start();
     let log = run.log();
-    // A worker dies whenever ten more files are stored.
+    // Kills a worker whenever ten more files are stored.
     for killed in 1..=15_usize {
         job.wait_until("ten more files", || log.count("stored") >= 10 * killed);
         if let Some(worker) = job.workers().first() {
@@ -183,7 +183,7 @@ fn a_stopped_worker_is_killed_and_its_task_redelivered() {
     assert!(!worker.lives());
     server.release("/held");
     let ended = job.finish().code(0);
-    // It is asked first, and woken up to hear it.
+    // It gets SIGTERM first, and SIGCONT so that it can exit.
     ended.says(&["worker 0.1", "died with signal 15"]);
     assert_eq!(run.log().one(&url).deliveries, 2);
 }
@@ -193,7 +193,7 @@ fn a_worker_that_lives_keeps_its_lease_however_long_the_server_takes() {
     // The other URL is the clock: its retries take three times the lease.
     let mut clock = vec![Answer::Status(503); 10];
     clock.push(Answer::Ok);
-    // At a server of its own: one that refuses is asked less, whatever for.
+    // It has its own server, because a 503 reduces the downloads from its host.
     let clock = Server::start().answer("/clock", clock);
     let server = Server::start().answer("/held", [Answer::Held]);
     let url = server.url("/held");
@@ -222,13 +222,13 @@ fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are()
     job.wait_until("the first files", || log.text().lines().count() > 50);
     let frozen = job.worker(0, 1);
     frozen.stop();
-    // All but what the frozen one holds: at most what it runs and has ahead.
+    // All others except the few that the frozen worker runs or has ahead.
     job.wait_until("the others to do nearly all", || {
         log.text().lines().count() > 5900
     });
     let pid = frozen.pid;
     assert!(frozen.lives(), "its lease has not expired");
-    // Then it goes on where it was, and nothing was done twice.
+    // Then it continues, and no task is done twice.
     frozen.signal(Signal::CONT);
     let ended = job.finish().code(0);
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
@@ -244,7 +244,7 @@ fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are()
 
 #[test]
 fn long_urls_do_not_fill_the_channel_of_a_stopped_worker() {
-    // What the frozen worker would be handed ahead by number is far more than a channel takes.
+    // By number alone, the tasks sent ahead to the frozen worker would overfill its channel.
     let tail = "x".repeat(8000);
     let list: Vec<_> = (0..600)
         .map(|n| format!("http://a.example/{n}?{tail}"))
@@ -293,11 +293,11 @@ fn a_killed_coordinator_leaves_no_socket_that_the_next_run_does_not_remove() {
     let sockets = run.log().output.join(".coordinator/sockets");
     let count = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().count();
     let job = run.start();
-    // Not the first file: before anything else, the folder is tried with one.
+    // A record, not a file: the run first creates a file to test the folder.
     job.wait_until("a record", || run.log().count("stored") > 0);
     job.kill();
     job.wait_until_alone();
-    // As if it had died before a worker had connected.
+    // As if the run had died before a worker connected.
     std::fs::create_dir(sockets.join(".tmpAbCdEf")).unwrap();
     std::fs::write(sockets.join(".tmpAbCdEf/socket"), "").unwrap();
     run.finish().code(0);

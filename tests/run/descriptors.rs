@@ -1,17 +1,17 @@
-//! What a worker has open, early and late.
+//! The open descriptors of workers, from the first to the last.
 
 use rustix::process::Signal;
 
 use crate::support::{Answer, Job, Process, Run, Server};
 
-/// What is open beyond 0 to 2, as kinds: `socket`, `/dev/null`, a path.
+/// Returns the kinds of the descriptors above 2: `socket`, `/dev/null`, a path.
 fn kinds(process: &Process) -> Vec<String> {
     let mut kinds: Vec<_> = process
         .descriptors()
         .into_iter()
         .filter(|(number, _)| *number > 2)
         .map(|(_, target)| {
-            // Each has a folder of its own.
+            // Each worker has its own folder.
             let target = target.split("/partial/").next().unwrap_or_default();
             target.split(":[").next().unwrap_or_default().to_owned()
         })
@@ -20,7 +20,7 @@ fn kinds(process: &Process) -> Vec<String> {
     kinds
 }
 
-/// The inodes of its sockets.
+/// Returns the inodes of its sockets.
 fn sockets(process: &Process) -> Vec<String> {
     let mut all: Vec<_> = process
         .descriptors()
@@ -32,7 +32,7 @@ fn sockets(process: &Process) -> Vec<String> {
     all
 }
 
-/// All workers that hold a request, once `count` of them do.
+/// Waits until there are `count` workers, and returns them.
 fn workers(job: &Job, count: usize) -> Vec<Process> {
     job.wait_for("the workers", || {
         let workers = job.workers();
@@ -56,13 +56,13 @@ fn a_late_worker_has_no_more_open_than_the_first() {
     }
     let first = workers(&job, 4);
     let expected = kinds(&first[0]);
-    // Its two channels, the connection to the server, and the two folders of the store.
+    // Two channels and the connection to the server. The other two are folders of the store.
     let sockets_of_it = expected.iter().filter(|kind| *kind == "socket").count();
     assert_eq!(sockets_of_it, 3, "{:#?}", first[0].descriptors());
     for worker in &first {
         assert_eq!(kinds(worker), expected, "{:#?}", worker.descriptors());
     }
-    // Whoever comes late could inherit something of everybody before it.
+    // A later worker could inherit descriptors of all earlier ones.
     for (round, victim) in first.iter().enumerate() {
         let total = server.total();
         victim.signal(Signal::KILL);
@@ -75,7 +75,7 @@ fn a_late_worker_has_no_more_open_than_the_first() {
         assert!(!first.contains(worker));
         assert_eq!(kinds(worker), expected, "{:#?}", worker.descriptors());
     }
-    // No socket is shared between two workers, or with the coordinator.
+    // No two workers share a socket, and none shares one with the coordinator.
     let mut seen = sockets(&job.process());
     for worker in &last {
         for socket in sockets(worker) {
@@ -116,7 +116,7 @@ fn the_memory_for_the_rate_is_a_workers_standard_output_and_nothing_more() {
     with.finish().code(0);
 }
 
-/// What descriptor `number` of a process is.
+/// Returns what descriptor `number` of a process refers to.
 fn target(process: &Process, number: u32) -> String {
     let all = process.descriptors();
     let found = all.into_iter().find(|(open, _)| *open == number);

@@ -1,4 +1,4 @@
-//! Output folders that are of no use, too few descriptors, and a disk that fills up.
+//! Unusable output folders, too few descriptors, and a disk that fills up.
 
 use std::fs;
 use std::process::Command;
@@ -92,7 +92,7 @@ fn a_soft_limit_on_descriptors_is_raised() {
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
 }
 
-/// A small file system of its own as the output folder, unmounted in the end.
+/// A small file system as the output folder, unmounted on drop.
 struct Small<'a>(&'a Run);
 
 impl<'a> Small<'a> {
@@ -160,7 +160,7 @@ fn a_full_disk_ends_the_run_and_the_same_command_finishes_it() {
         );
     }
     assert_eq!(log.partials(), [""; 0], "what did not fit is removed");
-    // Still full: nothing changes.
+    // The disk is still full, so nothing changes.
     run.finish().code(4);
     disk.resize("8m");
     let stored = log.count("stored") as u64;
@@ -174,7 +174,7 @@ fn a_full_disk_ends_the_run_and_the_same_command_finishes_it() {
 
 #[test]
 fn files_that_may_not_grow_end_the_run_only_for_themselves() {
-    // A limit on the size of files (RLIMIT_FSIZE) is not a full disk: what fits is stored.
+    // A limit on file sizes (RLIMIT_FSIZE) differs from a full disk: files below it are stored.
     let server = Server::start().answer(
         "/large",
         [crate::support::Answer::Body(vec![b'x'; 300_000])],
@@ -206,7 +206,7 @@ fn an_output_folder_that_vanishes_ends_the_run() {
     server.release("/a");
     let ended = job.finish().code(4);
     ended.says(&["gave up", "folder"]);
-    // And it can be done again.
+    // The next run succeeds.
     run.finish().code(0);
     assert_eq!(run.log().count("stored"), 2);
 }

@@ -1,4 +1,4 @@
-//! `--dry-run`: what it says is what the run then does, and it does nothing itself.
+//! `--dry-run` reports what the run would do, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use crate::support::{Answer, Run, Server};
 
-/// Everything in a folder: what it is, what it holds, when it was changed.
+/// Returns everything in a folder: mode, content, and modification time.
 pub fn snapshot(folder: &Path) -> BTreeMap<String, (u32, i64, i64, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -93,7 +93,7 @@ fn what_it_says_is_what_the_run_then_does() {
     assert_eq!(announced, done);
 }
 
-/// Whether a line has these words in this order, and nothing before them.
+/// Returns whether a line starts with these words in this order.
 fn holds(text: &str, words: &str) -> bool {
     text.lines().any(|line| {
         let line: Vec<&str> = line.split_whitespace().collect();

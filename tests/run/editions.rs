@@ -1,4 +1,4 @@
-//! Output folders of the first edition go on. How they were made: `fixtures/README.md`.
+//! Output folders of the first edition can be continued. `fixtures/README.md` describes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use crate::origin::{addr, announcement};
 use crate::support::run::Job;
 use crate::support::{Ended, Run, sha256, simulated_sha256};
 
-/// How the origin answers.
+/// The origin's specification.
 const SPEC: &str = "size=512..1KiB,latency=0ms";
 
 const CHANGED: &str = "size=512..1KiB,latency=0ms,changed=50%";
@@ -20,13 +20,13 @@ const CHANGED: &str = "size=512..1KiB,latency=0ms,changed=50%";
 /// URLs in the list of each fixture.
 const COUNT: usize = 24;
 
-/// A run in an output folder of the first edition, and a server for it.
+/// A run in an output folder of the first edition, and its server.
 struct Edition {
     run: Run,
     server: Run,
-    /// It ends with this.
+    /// The server's process. Dropping it kills the process.
     _job: Job,
-    /// The run log as it was.
+    /// The run log before the run.
     log: String,
 }
 
@@ -42,7 +42,7 @@ impl Edition {
             .with(&format!("--workers 3 --proxy http://{proxy} --noproxy"))
             .arg("");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run/fixtures");
-        // Times of modification are a part of it, and so are modes, whatever the umask.
+        // Modification times matter, and so do modes, regardless of the umask.
         let unpacked = Command::new("tar")
             .args([
                 "--extract",
@@ -65,7 +65,7 @@ impl Edition {
         }
     }
 
-    /// The latest record of each URL.
+    /// Returns the latest record of each URL.
     fn records(log: &str) -> BTreeMap<String, Value> {
         let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
         lines
@@ -77,7 +77,7 @@ impl Edition {
         Self::records(&self.log).into_keys().collect()
     }
 
-    /// What the server was asked for.
+    /// Returns the requested URLs.
     fn asked(&self) -> Vec<String> {
         let journal = fs::read_to_string(self.server.path("journal")).unwrap_or_default();
         let lines = journal
@@ -90,7 +90,7 @@ impl Edition {
         asked
     }
 
-    /// What is in the list and not in the log, in the order of [`asked`](Self::asked).
+    /// Returns the URLs without a record, in the order of [`asked`](Self::asked).
     fn rest(&self) -> Vec<String> {
         let recorded = self.recorded();
         let list = (1..=COUNT).map(|number| format!("http://a.example/{number}"));
@@ -98,7 +98,7 @@ impl Edition {
         rest.into_iter().collect()
     }
 
-    /// Finishes the run, and checks that all of its list is stored and recorded behind what was.
+    /// Finishes the run. Checks that the whole list is stored, and that new records follow the old.
     fn finish(&self, spec: &str) -> (Ended, BTreeMap<String, Value>) {
         let ended = self.run.finish().code(0);
         let log = self.run.log().text();
@@ -115,7 +115,7 @@ impl Edition {
         (ended, added)
     }
 
-    /// Checks that modes were those of the first edition, and that this is told by the first run.
+    /// Checks that the modes were loose, and that only the first run reports it.
     fn is_tightened(&self, first: &Ended) {
         let told = "other users could look into";
         let count = |ended: &Ended| ended.stderr.matches(told).count();
@@ -132,7 +132,7 @@ impl Edition {
 #[test]
 fn a_folder_that_was_left_by_a_killed_run_goes_on_without_what_is_recorded() {
     let edition = Edition::of("killed.tar.gz", SPEC);
-    // Partial bodies are of one boot of the machine: of this one.
+    // Partial bodies are valid for one boot of the machine only: pretend that it was this one.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     for name in edition.run.log().partials() {
         let path = edition
@@ -191,10 +191,10 @@ fn a_folder_in_which_a_refresh_was_killed_is_complete_and_can_be_refreshed() {
     let edition = Edition::of("refresh.tar.gz", CHANGED);
     assert_eq!(edition.rest(), [""; 0]);
     let ended = edition.run.finish().code(0);
-    // A new file was put in place there, and not recorded any more.
+    // The killed run had placed a new file for it, without a record.
     assert_eq!(edition.asked(), ["http://a.example/14"]);
     edition.is_tightened(&ended);
-    // What the killed run has seen already is current.
+    // URLs that the killed run had checked are current.
     let seen: BTreeSet<_> = Edition::records(
         &edition
             .log

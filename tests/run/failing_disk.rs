@@ -1,4 +1,4 @@
-//! Disks that fail while a run writes to them: real file systems, on a loop device.
+//! Disks that fail while a run writes to them: real file systems on a loop device.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn done(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Something mounted in a run's folder, unmounted in the end.
+/// A file system that is mounted in a run's folder, and unmounted on drop.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -32,14 +32,14 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let folder = self.0.to_str().unwrap();
-        // At once, so that it is gone when the next is mounted; unless something still uses it.
+        // Unmounts at once, because the next mount needs the device, or lazily if it is in use.
         if !done("umount", &[folder]) {
             done("umount", &["--lazy", folder]);
         }
     }
 }
 
-/// An ext4 file system in a file, mounted as the output folder. Mounted again it is whole.
+/// Mounts an ext4 file system, kept in a file, as the output folder. A new mount is intact.
 fn ext4(test: &str, run: &Run) -> Option<Mounted> {
     let image = run.path("disk.img");
     if !image.exists() {
@@ -53,7 +53,7 @@ fn ext4(test: &str, run: &Run) -> Option<Mounted> {
     Mounted::new(test, &arguments, run.path("downloads"))
 }
 
-/// Makes the kernel take the file system for damaged: it is read-only from then on.
+/// Makes the kernel treat the file system as damaged, and so read-only.
 fn damage(folder: &Path) {
     let source = Command::new("findmnt")
         .args(["--noheadings", "--output=SOURCE"])
@@ -69,7 +69,7 @@ fn damage(folder: &Path) {
     .unwrap();
 }
 
-/// Takes the disk away: every access fails from then on (`FS_IOC_SHUTDOWN`, without a last flush).
+/// Makes every further access to the disk fail (`FS_IOC_SHUTDOWN` without a last flush).
 fn take_away(folder: &Path) {
     let shutdown = "import fcntl, os, sys\n\
                     folder = os.open(sys.argv[1], os.O_RDONLY)\n\
@@ -78,7 +78,7 @@ fn take_away(folder: &Path) {
     assert!(done("python3", &["-c", shutdown, folder]));
 }
 
-/// Breaks the disk while one download is held; the same command finishes the job afterwards.
+/// Breaks the disk while one download is held. Afterwards the same command finishes the list.
 fn breaks(test: &str, options: &str, break_it: fn(&Path)) -> Option<Ended> {
     let server = Server::start().answer("/held", [Answer::Held]);
     let list = [
@@ -98,7 +98,7 @@ fn breaks(test: &str, options: &str, break_it: fn(&Path)) -> Option<Ended> {
     ended.says(&["gave up", &output]);
     drop(disk);
     let _disk = ext4(test, &run)?;
-    // What is there under a final name is whole, and recorded or not.
+    // Every file under a final name is whole, whether it was recorded or not.
     for entry in fs::read_dir(run.path("downloads")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() && options.contains("--fsync") {
@@ -122,7 +122,7 @@ fn a_disk_that_turns_read_only_ends_the_run_and_the_same_command_finishes_it() {
         let Some(ended) = breaks("a_disk_that_turns_read_only", options, damage) else {
             return;
         };
-        // A sync that was on its way fails with the other; what begins later, with the first.
+        // A sync in progress fails with the second error, and later calls fail with the first.
         let known = ["Read-only file system", "Input/output error"];
         let line = ended.says(&["gave up"]);
         assert!(known.iter().any(|cause| line.contains(cause)), "{line}");
@@ -139,13 +139,13 @@ fn a_disk_that_is_gone_ends_the_run_and_the_same_command_finishes_it() {
 
 #[test]
 fn a_run_log_that_cannot_grow_ends_the_run_and_the_same_command_finishes_it() {
-    // A limit on the size of files (RLIMIT_FSIZE) that every file fits, and the log does not.
+    // This limit on file sizes (RLIMIT_FSIZE) is above every file, but below the log.
     let server = Server::start();
     let list = urls(&server.url(""), 30);
     let limited = ["prlimit", "--fsize=4000"];
     let run = Run::new().list(&list).with("--workers 2").through(limited);
     let ended = run.finish().code(4);
-    // It may show as late as with the last lines, when there is nothing left to give up.
+    // It may fail only with the last lines, when nothing is left to do.
     ended.says(&["run log", "results.jsonl", "File too large"]);
     finishes(run.through([""; 0]), &list);
 }
@@ -180,7 +180,7 @@ fn a_full_disk_of_the_run_log_alone_ends_the_run_and_the_same_command_finishes_i
     finishes(run, &list);
 }
 
-/// The run does what is left, and nothing twice that was recorded.
+/// Checks that the run downloads what is left, and nothing that was recorded.
 fn finishes(run: Run, list: &[String]) {
     let recorded = run.log().count("stored") as u64;
     assert!(recorded < list.len() as u64);

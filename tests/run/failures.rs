@@ -1,8 +1,8 @@
-//! What servers do, and what becomes of it in the run log.
+//! Failures of servers, and their records in the run log.
 
 use crate::support::{Answer, Ended, Record, Run, Server, server, sha256};
 
-/// Downloads `/f` of this server; how the run ended, and the record.
+/// Downloads `/f` from the server. Returns how the run ended, and the record.
 fn download(server: &Server, arguments: &str, code: i32) -> (Ended, Record) {
     let url = server.url("/f");
     let run = Run::new().list([&url]).with(arguments);
@@ -118,7 +118,7 @@ fn a_loop_of_redirects_ends() {
         .answer("/g", [Answer::Redirect("/f".to_owned())]);
     let (_, record) = download(&server, "", 1);
     assert_eq!(record.kind(), "too_many_redirects");
-    // Each of them twice: the first time round may be for the sake of a cookie.
+    // Each is requested twice: the first round may only have set a cookie.
     assert_eq!((record.attempts, server.total()), (1, 4));
 }
 
@@ -143,7 +143,7 @@ fn a_file_larger_than_allowed_is_not_stored() {
     let server = answering([Answer::Body(vec![b'x'; 5000])]);
     let (_, record) = download(&server, "--max-filesize 4KB", 1);
     assert_eq!((record.kind(), record.attempts), ("too_large", 1));
-    // Nor if it does not say so before.
+    // The limit also applies to a response without a length.
     let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     endless.extend_from_slice(&[b'x'; 5000]);
     let server = answering([Answer::Raw(endless)]);
@@ -187,7 +187,7 @@ fn one_failure_among_many_fails_alone() {
     assert_eq!(ended.summary("stored"), 7, "{}", ended.text());
     assert_eq!(ended.summary("failed"), 1, "{}", ended.text());
     assert!(ended.stdout.contains("status 1"), "{}", ended.stdout);
-    // Failures are taken up again by the same command.
+    // The same command retries failures.
     let ended = run.finish().code(1);
     assert_eq!(ended.summary("stored earlier"), 7, "{}", ended.text());
     assert_eq!(server.requests("/3"), 2);

@@ -1,4 +1,4 @@
-//! What people type first: a URL, a mistyped command, options of other programs.
+//! What users type first: a URL, a mistyped command, options of other programs.
 
 use std::fs;
 

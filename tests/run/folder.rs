@@ -1,14 +1,14 @@
-//! Which folders a run goes on with: those of its kind, real or simulated, and of its naming.
+//! Which folders a run accepts: those of its kind, real or simulated, and of its naming.
 
 use std::fs;
 
 use crate::support::run::{exists, urls};
 use crate::support::{Answer, Run, Server, server, sha256};
 
-/// Options that every kind of run must refuse the folder with.
+/// Options with which every kind of run must refuse the folder.
 const WAYS: [&str; 3] = ["", "--dry-run", "--refresh"];
 
-/// What is in the output folder: the run log, and the files by name.
+/// Returns the content of the output folder: the run log, and the files by name.
 fn contents(run: &Run, folder: &str) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
     let log = crate::support::Log {
         output: run.path(folder),
@@ -31,7 +31,7 @@ fn a_simulated_run_stores_in_a_folder_of_its_own_and_marks_its_records() {
     assert_eq!(ended.summary("stored"), 3, "{}", ended.text());
     assert!(!exists(&run.path("downloads")));
     assert!(run.log().records().iter().all(|record| record.simulated));
-    // The plain command then downloads the real thing, all of it.
+    // Without `--simulate`, the same command downloads all real files.
     let run = with(run, "");
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 3, "{}", ended.text());
@@ -40,7 +40,7 @@ fn a_simulated_run_stores_in_a_folder_of_its_own_and_marks_its_records() {
         assert!(!record.simulated);
         run.log().check(&record, &sha256(&server::body(path)));
     }
-    // Each kind goes on with its own.
+    // Each kind continues its own folder.
     for (arguments, folder) in [("", "downloads"), ("--simulate", "simulated")] {
         let run = Run::new().list(&list).with(arguments);
         run.finish().code(0);
@@ -56,7 +56,7 @@ fn a_simulated_run_leaves_a_real_folder_as_it_is() {
     let run = Run::new().list(urls(&server.url("/f"), 3));
     run.finish().code(0);
     let before = contents(&run, "downloads");
-    // A log of the first edition has no marks.
+    // A log of the first edition does not say whether the run was simulated.
     let old = run.log().text().replace(",\"simulated\":false", "");
     assert!(!old.contains("simulated"), "{old}");
     let logs = [before.0.clone(), old.into_bytes(), Vec::new()];
@@ -100,7 +100,7 @@ fn a_run_that_was_killed_before_its_first_record_has_claimed_its_folder() {
     let job = run.start();
     server.wait_for("/held", 1);
     job.kill();
-    // Or its worker would be taken for one of the next run.
+    // Otherwise the test would take its worker for one of the next run.
     job.wait_until_alone();
     let run = with(run, "--simulate=latency=1h --output fake");
     let job = run.start();
@@ -137,7 +137,7 @@ fn results_say_that_a_run_was_simulated_and_where_its_folder_is() {
     let mut lines = table.lines();
     let names = lines.next().unwrap().split(',');
     let last = names.rev().position(|name| name == "simulated").unwrap();
-    // What lists and servers say of a file is behind it, and these say nothing.
+    // The columns after it hold fields of the list and the server, which are empty here.
     let end = format!(",true{}false", ",".repeat(last));
     assert!(lines.next().unwrap().ends_with(&end), "{table}");
 }
@@ -169,7 +169,7 @@ fn another_naming_downloads_nothing_again_unless_it_is_forced_to() {
     for (name, bytes) in before.1 {
         assert_eq!(fs::read(run.path("downloads").join(name)).unwrap(), bytes);
     }
-    // From now on that is the naming of the folder.
+    // From now on the folder has this naming.
     run = with(run, "--naming tree");
     assert_eq!(run.finish().code(0).summary("stored earlier"), 3);
     run = with(run, "--naming flat");
@@ -184,13 +184,13 @@ fn names_that_the_list_gives_and_numbers_in_names_are_no_other_naming() {
         |name: &str, url: &str| format!(r#"{{"url":"{}","out":"{name}"}}"#, server.url(url));
     let run = Run::new().list([named("x", "/1"), named("y", "/2")]);
     run.finish().code(0);
-    // Nothing tells how this folder's other files are named.
+    // All names come from the list, so the folder has no naming.
     let run = with(run, "--naming tree");
     assert_eq!(run.finish().code(0).summary("stored earlier"), 2);
     let list = [server.url("/a"), server.url("/b"), server.url("/c")];
     let run = Run::new().list(&list).with("--naming {n}-{name}");
     run.finish().code(0);
-    // What was 3-c would be 1-c: a name of the same naming.
+    // 3-c would now be 1-c, which is a name of the same naming.
     let run = run.list([&list[2]]);
     assert_eq!(run.finish().code(0).summary("stored"), 1);
 }

@@ -1,11 +1,11 @@
-//! `--fsync`: what is told to the kernel, in which order, as strace sees it.
+//! `--fsync`: its system calls and their order, as strace shows them.
 
 use std::fs;
 
 use crate::limits::has_strace;
 use crate::support::{Run, Server};
 
-/// The system calls of a run over one URL, in the order in which they ended.
+/// Returns the system calls of a run over one URL, in the order in which they ended.
 fn traced(options: &str) -> Vec<String> {
     let server = Server::start();
     let run = Run::new()
@@ -22,7 +22,7 @@ fn traced(options: &str) -> Vec<String> {
         ]);
     run.finish().code(0);
     let trace = fs::read_to_string(run.path("trace")).unwrap();
-    // A call during which others ran is on two lines: the second tells when it was done.
+    // A call that overlaps others takes two lines. The second shows its end.
     let mut begun: Vec<(String, String)> = Vec::new();
     let mut calls = Vec::new();
     for line in trace.lines() {

@@ -1,6 +1,6 @@
-//! A thousand hosts, of which one never answers: the others are done as if it were not there.
+//! A thousand hosts, one of which never answers. It does not delay the others.
 //!
-//! Every address of 127.0.0.0/8 is one of this machine, and a host of its own.
+//! Every address of 127.0.0.0/8 belongs to this machine, and is a separate host.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,16 +10,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use crate::support::server::body;
 use crate::support::{Answer, Job, Run, Server, sha256};
 
-/// Limits that are not reached while the test looks, so that nothing but turns decides.
+/// Time limits that the test never reaches, so that only the order of hosts matters.
 const PATIENT: &str = "--speed-time 600s --connect-timeout 600s";
 
-/// Host number `n`, from 0 on.
+/// Returns the address of host number `n`, counted from 0.
 fn host(n: usize) -> Ipv4Addr {
     let n = u32::try_from(n).unwrap() + 1;
     Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + n)
 }
 
-/// One server on all addresses; paths `/silent/0` and so on are not answered until they are
+/// Starts one server on all addresses. It does not answer `/silent/0` and so on until they are
 /// released.
 fn everywhere(silent: usize) -> Server {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
@@ -28,7 +28,7 @@ fn everywhere(silent: usize) -> Server {
     })
 }
 
-/// `each` URLs at each of `hosts` hosts, host by host.
+/// Returns `each` URLs at each of `hosts`, host by host.
 fn of_hosts(hosts: std::ops::Range<usize>, port: u16, each: usize) -> Vec<String> {
     hosts
         .flat_map(|n| (0..each).map(move |k| format!("http://{}:{port}/{n}/{k}", host(n))))
@@ -60,7 +60,7 @@ fn wait_until_stored(run: &Run, job: &Job, urls: &[String]) {
     }
 }
 
-/// How many of the silent host's URLs were asked for.
+/// Returns how many of the silent host's URLs were requested.
 fn asked(server: &Server, count: usize) -> usize {
     let paths = (0..count).map(|n| format!("/silent/{n}"));
     paths.map(|path| server.requests(&path)).sum()
@@ -81,8 +81,8 @@ fn of_a_thousand_hosts_all_but_the_silent_one_are_done_while_it_is_waited_for() 
     assert_eq!(ended.summary("stored"), 1000, "{}", ended.text());
 }
 
-/// The list begins with far more URLs of the silent host than there are workers, and than are
-/// read at a time, as sorted lists do.
+/// As in a sorted list, the silent host's URLs come first. They are far more than there are
+/// workers, and more than the run reads at a time.
 #[test]
 fn a_silent_host_with_more_urls_than_workers_leaves_the_others_half_of_them() {
     const SILENT: usize = 1500;
@@ -103,14 +103,14 @@ fn a_silent_host_with_more_urls_than_workers_leaves_the_others_half_of_them() {
         job.feed(&(list.join("\n") + "\n"));
         wait_until_stored(&run, &job, &others);
         assert_eq!(asked(&server, SILENT), 3, "{mode}: {}", job.seen());
-        // Those that come when nobody but the silent host was waiting are done as well.
+        // URLs that arrive while only the silent host's are waiting are downloaded as well.
         let late = of_hosts(200..203, port, 3);
         job.feed(&(late.join("\n") + "\n"));
         let mut all = others;
         all.extend(late);
         wait_until_stored(&run, &job, &all);
         assert_eq!(asked(&server, SILENT), 3, "{mode}: {}", job.seen());
-        // Once it answers, it is one like all others, and has its turns until the list is done.
+        // Once it answers, it gets its turns like all others until the list is finished.
         server.release_all();
         let ended = job.finish().code(0);
         let stored = (SILENT + all.len()) as u64;
@@ -138,7 +138,7 @@ fn a_silent_host_that_is_alone_gets_its_cap_and_no_more() {
     job.finish().code(0);
 }
 
-/// An address at which connections are neither made nor refused: its queue is full.
+/// An address that neither accepts nor refuses connections: its queue is full.
 struct Deaf {
     listener: TcpListener,
     _queued: Vec<rustix::fd::OwnedFd>,
@@ -151,7 +151,7 @@ impl Deaf {
         rustix::net::listen(&socket, 0).unwrap();
         let listener = TcpListener::from(socket);
         let addr = listener.local_addr().unwrap();
-        // One more than the length of the queue are taken, and the rest waits.
+        // The kernel accepts one more than the length of the queue. The others wait.
         let queued = (0..8).map(|_| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let socket =

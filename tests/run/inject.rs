@@ -1,4 +1,4 @@
-//! Faults on request: every fault there is, in real processes, and what becomes of the run.
+//! `--inject`: every fault, in real processes, and how the run handles it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use crate::support::run::urls;
 use crate::support::{Ended, Run, simulated_sha256};
 
 const ORIGIN: &str = "size=2KiB,latency=1ms";
-/// Each URL takes a while, so that there is time for something to happen.
+/// Each URL takes a while, so that signals can arrive in between.
 const SLOW: &str = "size=2KiB,latency=20ms";
 const ENGINES: [&str; 2] = ["--engine blocking", "--engine async"];
 
-/// A run over a simulated list, with what is injected into it.
+/// A run over a simulated list with these faults.
 fn run(list: &[String], inject: &str, more: &str) -> Run {
     run_against(ORIGIN, list, inject, more)
 }
 
-/// Signals come so many times a second, however slow the machine is. With these options nothing is
-/// given up because workers die before they have done anything, or one URL is hit again and again.
+/// Signals arrive at a fixed rate, however slow the machine is. With these options the run survives
+/// workers that die before they did anything, and URLs that are hit many times.
 const PATIENT: &str = "--restart-intensity 100000/1m --max-deliveries 1000";
 
 fn run_against(origin: &str, list: &[String], inject: &str, more: &str) -> Run {
@@ -31,8 +31,8 @@ fn run_against(origin: &str, list: &[String], inject: &str, more: &str) -> Run {
         .with(more)
 }
 
-/// Checks that each of `list` is stored once, with the right bytes, and that nobody hides that
-/// faults were injected.
+/// Checks that each URL of `list` is stored once with the right bytes, and that the summary
+/// mentions the faults.
 fn all_stored(run: &Run, ended: &Ended, list: &[String]) {
     let log = run.log();
     for url in list {
@@ -47,7 +47,7 @@ fn all_stored(run: &Run, ended: &Ended, list: &[String]) {
     );
 }
 
-/// How often each URL of the list was handed out.
+/// Returns the number of deliveries of each URL.
 fn deliveries(run: &Run) -> BTreeMap<String, u32> {
     let records = run.log().records().into_iter();
     records
@@ -55,7 +55,7 @@ fn deliveries(run: &Run) -> BTreeMap<String, u32> {
         .collect()
 }
 
-/// One line of the journal.
+/// A line of the journal.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Injected {
@@ -73,7 +73,7 @@ struct Worker {
     epoch: u32,
 }
 
-/// The journal of the default output folder.
+/// Returns the journal of the default output folder.
 fn journal(run: &Run) -> Vec<Injected> {
     let path = run.log().output.join(".coordinator/injected.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
@@ -82,7 +82,7 @@ fn journal(run: &Run) -> Vec<Injected> {
         .collect()
 }
 
-/// Every URL meets `fault` once, on both engines, and is stored nevertheless.
+/// Checks that every URL is stored on both engines although `fault` hits each once.
 fn each_url_survives(fault: &str, more: &str, death: &str) {
     each_of(10, fault, more, death);
 }
@@ -142,7 +142,7 @@ fn a_worker_that_eats_memory_dies_of_it_long_before_the_machine_does() {
 fn a_worker_that_eats_more_than_it_may_dies_of_its_limit() {
     let list = urls("https://a.example", 5);
     for engine in ENGINES {
-        // Far more than it would eat without a limit is still a limit.
+        // The limit holds even if it is far above what the worker would allocate without one.
         for (limit, bytes) in [("100MB", 100_000_000), ("700MiB", 700 << 20)] {
             let more =
                 format!("-v {engine} --workers 1 --max-deliveries 2 --worker-memory {limit}");
@@ -194,7 +194,7 @@ fn the_same_seed_injects_the_same_faults() {
     assert_ne!(hit("segv=15%,exit=10%,seed=6"), once);
 }
 
-/// How many workers of slot 0 do not begin before one does.
+/// Returns how many workers of slot 0 fail before one starts.
 fn false_starts(spec: &str) -> u64 {
     let spec: Spec = spec.parse().unwrap();
     let faults = spec.start_faults().unwrap();
@@ -225,7 +225,7 @@ fn a_worker_that_never_connects_or_starts_is_replaced() {
             (1..4).contains(&expected),
             "choose another seed: {expected}"
         );
-        // On a busy machine a good one may be late as well.
+        // On a busy machine a healthy worker may be too late as well.
         let deaths = ended.summary("worker deaths");
         assert!(deaths >= expected, "{expected}: {}", ended.text());
         ended.says(&["worker 0.1", "died with", death, "running nothing"]);
@@ -259,14 +259,14 @@ fn workers_killed_at_random_lose_nothing_and_each_kill_is_in_the_journal() {
         assert_eq!(line.fault, "kill");
         assert!(line.worker.slot < 4 && line.worker.epoch > 0 && line.pid > 1);
     }
-    // The last of them may hit who was told to leave already, which is no death.
+    // The last signals may hit workers that were dismissed already, which is no death.
     let killed = |line: &Injected| {
         let worker = format!("worker {}.{}", line.worker.slot, line.worker.epoch);
         ended
             .stderr
             .contains(&format!("{worker} (pid {}) died with signal 9", line.pid))
     };
-    // And one that is dead but not reaped yet may be hit again.
+    // A worker that is dead but not yet reaped may be hit again.
     let killed: BTreeSet<_> = journal
         .iter()
         .filter(|line| killed(line))

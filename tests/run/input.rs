@@ -1,4 +1,4 @@
-//! Lists that are wrong in every way, and options that cannot be.
+//! Lists with every kind of error, and invalid options.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn bad_lines_are_named_and_the_others_run() {
     list.extend(std::iter::repeat_n(b'x', 1 << 20));
     list.push(b'\n');
     list.extend_from_slice(b"http://user:secret@h.example:0/\n");
-    // Without a line end.
+    // The last line has no line end.
     list.extend_from_slice(server.url("/last").as_bytes());
     let run = Run::new().list_bytes(list);
     let ended = run.finish().code(1);
@@ -85,7 +85,7 @@ fn a_folder_in_place_of_a_list_is_named() {
 
 #[test]
 fn a_list_that_may_not_be_read_is_named() {
-    // Root may read anything: it runs the program as nobody, who may not.
+    // Root may read any file, so the run drops the capabilities for that.
     if !is_root("a_list_that_may_not_be_read_is_named") {
         return;
     }
@@ -141,11 +141,11 @@ fn a_slow_standard_input_is_worked_on_as_it_comes() {
     for n in 0..3 {
         let path = format!("/{n}");
         job.feed(&format!("{}\n", server.url(&path)));
-        // The next line is written only when this one is downloaded and recorded.
+        // The next line is written only after the file of this one was recorded.
         server.wait_for(&path, 1);
         job.wait_for_record(&server.url(&path));
     }
-    // Half a line is not a line yet; its end makes it one.
+    // Half a line is not used until the end of input completes it.
     job.feed(&server.url("/last"));
     let ended = job.finish().code(0);
     assert_eq!(ended.summary("stored"), 4, "{}", ended.text());

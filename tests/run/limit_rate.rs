@@ -1,8 +1,8 @@
-//! `--limit-rate`, as a server sees it: in no window of time is more taken than the rate allows,
-//! and the time it takes to have all of it has to pass.
+//! `--limit-rate`, as a server sees it: no window of time has more bytes than the rate allows, and
+//! the whole takes at least as long as the rate requires.
 //!
-//! Both hold however slow the machine is. That the rate is used up is shown where the arithmetic is
-//! tested, in a time of its own.
+//! Both hold on a machine of any speed. The tests of the arithmetic show, in simulated time, that
+//! the rate is used up.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,18 +21,18 @@ const MIB: usize = 1024 * 1024;
 /// `--limit-rate` of these tests, in bytes per second.
 const RATE: usize = 2 * MIB;
 
-/// Bodies of this size, and so many of them.
+/// The size of each body. There are [`FILES`] of them.
 const SIZE: usize = MIB / 4;
 const FILES: usize = 20;
 
-/// What may be taken at once on top: what a worker may make up for, and the turns it may hold.
+/// Bytes allowed at once beyond the rate: what a worker may catch up, and the turns it may hold.
 const BURST: usize = RATE / 4;
 
-/// What the system takes in for one connection before it is read (measured: 164 to 340 KiB, the
-/// more the faster it is read).
+/// Bytes that the system accepts for one connection before they are read (measured: 164 to 340 KiB,
+/// more with a faster reader).
 const BUFFERED: usize = MIB / 2;
 
-/// A server that notes what is taken of its bodies, and when.
+/// A server that notes how many bytes of its bodies were accepted, and when.
 struct Server {
     addr: SocketAddr,
     taken: Arc<Mutex<Taken>>,
@@ -42,7 +42,7 @@ struct Server {
 struct Taken {
     connections: usize,
     bytes: usize,
-    /// With each piece: when, and how much it was with it.
+    /// For each piece, the time and the sum of bytes with it.
     pieces: Vec<(Instant, usize)>,
 }
 
@@ -56,7 +56,7 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let taken = Arc::clone(&shared);
                 taken.lock().unwrap().connections += 1;
-                // What is not sent yet is not taken.
+                // A small buffer, so that few bytes are accepted before they are sent.
                 set_socket_send_buffer_size(&stream, 4096).unwrap();
                 thread::spawn(move || serve(stream, &taken));
             }
@@ -73,7 +73,7 @@ impl Server {
         taken.unwrap_or_else(PoisonError::into_inner).bytes
     }
 
-    /// Checks that no window of time saw more than it may.
+    /// Checks that no window of time has more bytes than allowed.
     fn check(&self) {
         let taken = self.taken.lock().unwrap();
         let begun = taken.pieces[0].0;
@@ -81,7 +81,7 @@ impl Server {
         let most = (BURST + taken.connections * BUFFERED) as f64;
         let (mut lowest, mut before) = (0.0_f64, 0);
         for &(at, bytes) in &taken.pieces {
-            // The window begins with the piece before which least was taken, for the time it was.
+            // The worst window starts where the sum was furthest below the rate.
             lowest = lowest.min(before as f64 - allowed(at));
             let excess = bytes as f64 - allowed(at) - lowest;
             let connections = taken.connections;
@@ -117,7 +117,7 @@ fn serve(mut stream: TcpStream, taken: &Mutex<Taken>) {
     }
 }
 
-/// The path of the next request.
+/// Returns the path of the next request.
 fn request(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -136,7 +136,7 @@ fn run(server: &Server, arguments: &str) -> Run {
         .with(&format!("--limit-rate {RATE} {arguments}"))
 }
 
-/// Ends it, and checks what it stored and how long it took to.
+/// Waits until the run ends. Checks its files and how long it took.
 fn finish(server: &Server, run: &Run, job: Job, begun: Instant) {
     job.finish().code(0);
     let took = begun.elapsed();
@@ -186,7 +186,7 @@ fn so_does_one_download_after_the_other() {
 #[test]
 fn so_do_workers_in_a_complete_sandbox_or_none() {
     keeps_to_the_rate("--workers 3 --sandbox off");
-    // Whether the kernel has all of it is for the tests of limits to say.
+    // Other tests check whether the kernel supports the whole sandbox.
     keeps_to_the_rate("--workers 3 --sandbox best-effort");
 }
 
@@ -200,7 +200,7 @@ fn workers_that_are_killed_lose_nothing_and_the_others_keep_to_the_rate() {
         job.wait_until("something to be taken", || {
             server.bytes() >= round * MIB / 2
         });
-        // Whoever it is, it is in the middle of something, or waits for its turn.
+        // Any worker is in the middle of a download or waits for its turn.
         let victim = job.wait_for("a worker", || job.workers().into_iter().next());
         victim.signal(Signal::KILL);
     }

@@ -1,4 +1,4 @@
-//! What workers may use: memory, their share of the processor, and the sandbox of a healthy one.
+//! Limits on workers: memory, processor share, and the sandbox of a healthy worker.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use crate::support::run::urls;
 use crate::support::{Answer, Process, Run, Server, is_root, nicer, server, sha256};
 
-/// Makes the kernel one whose Landlock cannot tell truncating from writing (Linux 5.19): the answer to the
-/// question for its version is 2.
+/// Simulates a kernel whose Landlock has version 2 (Linux 5.19), which does not distinguish
+/// truncating from writing.
 const LANDLOCK_2: [&str; 5] = [
     "strace",
     "--follow-forks",
@@ -89,7 +89,7 @@ fn an_output_folder_behind_a_link_is_written_to_from_the_sandbox() {
     fs::create_dir_all(run.path("real/place")).unwrap();
     symlink("real/place", run.path("downloads")).unwrap();
     for _ in 0..2 {
-        // What is there already is replaced, by a run that does not know of it.
+        // The second run has no record of the file, and replaces it.
         run.finish().code(0);
         run.log().check(
             &run.log().one(&server.url("/f")),
@@ -149,7 +149,7 @@ fn workers_are_as_nice_as_they_are_told_to_be() {
     let job = run.start();
     server.wait_for("/held", 1);
     let nice = |pid: u32, task: &str| -> i32 {
-        // proc_pid_stat(5): the 19th field, and the 2nd may hold anything but a parenthesis last.
+        // proc_pid_stat(5): the 19th field. The 2nd holds any text up to the last parenthesis.
         let stat = fs::read_to_string(format!("/proc/{pid}{task}/stat")).unwrap();
         let rest = stat.rsplit_once(')').unwrap().1;
         rest.split_whitespace().nth(16).unwrap().parse().unwrap()
@@ -168,7 +168,7 @@ fn workers_are_as_nice_as_they_are_told_to_be() {
     job.finish().code(0);
 }
 
-/// The soft and the hard limit of a process, as `/proc/PID/limits` has them.
+/// Returns the soft and the hard limit of a process, as `/proc/PID/limits` has them.
 fn limit(process: &Process, name: &str) -> [String; 2] {
     let text = fs::read_to_string(format!("/proc/{}/limits", process.pid)).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -188,7 +188,7 @@ fn a_worker_can_open_and_write_only_as_much_as_its_downloads_take() {
         let job = run.start();
         job.wait_until("a request", || server.total() > before);
         let worker = job.worker(0, 1);
-        // A MiB for the piece with which a body turns out to be too large.
+        // One MiB more, for the piece with which a body exceeds the limit.
         let size = limit(&worker, "Max file size");
         assert_eq!(size == ["4194304"; 2], lowered, "{size:?}");
         let files = limit(&worker, "Max open files");
@@ -216,7 +216,7 @@ fn a_nice_value_that_is_refused_is_told_before_anything_starts() {
     assert_eq!(server.total(), 0);
 }
 
-/// The least memory for workers of this shape, as the program names it when it is given too little.
+/// Returns the smallest memory for workers of this shape, as named in the program's error message.
 fn smallest_memory(shape: &str) -> String {
     let run = Run::new()
         .list(["http://127.0.0.1:9/"])
@@ -252,10 +252,10 @@ fn too_little_memory_is_refused_and_what_is_named_instead_is_enough_for_tls_and_
 
 #[test]
 fn the_smallest_memory_is_enough_for_as_many_lookups_as_downloads() {
-    // Each a name of its own, which exists nowhere (RFC 6761, section 6.4).
+    // Each name is different and does not exist (RFC 6761, section 6.4).
     let names = |count| (0..count).map(|n| format!("http://{n}.invalid/"));
     for shape in SHAPES {
-        // They may take their time; so few where they are looked up one after the other.
+        // A lookup may be slow, so there are only two where lookups do not run in parallel.
         let count = if shape.contains("-c 16") { 32 } else { 2 };
         let run = Run::new()
             .list(names(count))
@@ -292,7 +292,7 @@ fn the_smallest_memory_is_enough_to_hold_a_redirect_against_the_worst_robots_txt
 
 #[test]
 fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
-    // A file of certificates that is larger than what a worker may have.
+    // The certificate file is larger than the memory limit of a worker.
     let run = Run::new()
         .list(["https://127.0.0.1:9/"])
         .with("--workers 1 --cacert large.pem --worker-memory 20MB --restart-intensity 1/60s");

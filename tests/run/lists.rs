@@ -1,5 +1,5 @@
-//! Lists in every format, from files and from standard input, compressed and not; and what they say
-//! beyond the URL.
+//! Lists in every format, from files and standard input, with and without compression, and the
+//! fields of a line beyond the URL.
 
 use std::fs;
 use std::io::Write as _;
@@ -123,7 +123,7 @@ fn a_table_without_names_has_a_column_by_its_number() {
     let run = Run::new().with("- --url-column 2 --input-format tsv");
     let mut job = run.start_fed();
     job.feed(&format!("x\t{}\n", server.url("/a")));
-    // Before the list is at its end.
+    // A record appears before the end of the list.
     job.wait_for_record(&server.url("/a"));
     job.finish().code(0);
 }
@@ -134,7 +134,7 @@ fn compressed_lists_are_read_also_from_standard_input_and_in_pieces() {
     let line = |path: &str| format!("{}\n", server.url(path));
     for pack in [gzip, zstd] {
         let packed = [pack(line("/1").as_bytes()), pack(line("/2").as_bytes())].concat();
-        // No extension: the first bytes tell.
+        // There is no extension, so the first bytes decide.
         let run = Run::new().list_bytes(&packed);
         let ended = run.finish().code(0);
         assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
@@ -155,7 +155,7 @@ fn compressed_lists_are_read_also_from_standard_input_and_in_pieces() {
 #[test]
 fn a_compressed_list_that_is_cut_off_says_so_and_its_whole_lines_run() {
     let server = Server::start();
-    // Hardly compressible, so that much of it is there when the end is missing.
+    // Nearly incompressible, so that much of it is readable when the end is missing.
     let list: String = (0..3000)
         .map(|n| {
             format!(
@@ -242,12 +242,12 @@ fn the_same_url_under_two_names_is_stored_twice_and_under_one_name_once() {
     let list = [line("a"), line("b"), line("a"), plain.clone(), plain];
     let run = Run::new().with("list.txt");
     fs::write(run.path("list.txt"), list[..3].join("\n")).unwrap();
-    // The list starts with an object, and so is one of objects.
+    // A list that starts with an object is read as JSONL.
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
     assert_eq!(ended.summary("duplicates"), 1, "{}", ended.text());
     assert_eq!(server.requests("/f"), 2);
-    // Resume goes by both.
+    // A later run identifies a file by its URL and its name.
     fs::write(run.path("list.txt"), [line("b"), line("c")].join("\n")).unwrap();
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
@@ -279,7 +279,7 @@ fn two_urls_cannot_have_one_name_also_not_over_two_runs() {
         fs::read(run.path("downloads/x")).unwrap(),
         server::body("/a")
     );
-    // Once it is moved away, the name is free.
+    // When the file is moved away, the name is free.
     fs::rename(run.path("downloads/x"), run.path("downloads/z")).unwrap();
     run.finish().code(0);
     assert_eq!(
@@ -407,7 +407,7 @@ fn parts_of_one_resource_are_files_of_their_own() {
         line.to_string()
     };
     let list = [line("/f", "0-3"), line("/f", "4-8"), line("/whole", "0-3")];
-    // One after the other, as the answers are.
+    // One after the other, because the answers come in this order.
     let run = Run::new().list(list).with("--workers 1");
     run.finish().code(1);
     let log = run.log();
@@ -429,7 +429,7 @@ fn parts_of_one_resource_are_files_of_their_own() {
     let whole = log.one(&server.url("/whole"));
     assert_eq!((whole.kind(), whole.attempts), ("status", 1), "{whole:#?}");
     assert_eq!(log.files().len(), 2);
-    // The next run takes neither for the other, and does not think that the naming changed.
+    // The next run does not confuse the two parts, or assume that the naming changed.
     let again = run.finish().code(1);
     assert_eq!(again.summary("stored earlier"), 2, "{}", again.text());
     assert_eq!(server.requests("/f"), 2);
@@ -450,7 +450,7 @@ fn a_request_that_is_not_a_get_is_refused() {
     assert_eq!(server.total(), 1);
 }
 
-/// A line with mirrors of what has `body`.
+/// Returns a line with mirrors of a file with this `body`.
 fn mirrored(urls: &[String], body: &[u8]) -> String {
     json!({"urls": urls, "out": "f", "sha256": sha256(body)}).to_string()
 }
@@ -481,7 +481,7 @@ fn a_mirror_serves_what_the_first_url_does_not() {
         assert_eq!(record.attempts, 1 + 3 + 1 + 1);
         let asked = [&gone, &busy, &other, &good].map(|server| server.requests("/f"));
         assert_eq!(asked, [1, 3, 1, 1]);
-        // It is known by its first URL.
+        // The file is identified by its first URL.
         let again = run.finish().code(0);
         assert_eq!(again.summary("stored earlier"), 1, "{}", again.text());
     }

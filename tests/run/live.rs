@@ -1,5 +1,4 @@
-//! What can be changed while a run goes on: it is suspended, its pool gets another size, its
-//! workers are replaced.
+//! Changes during a run: it is suspended, its pool is resized, its workers are replaced.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use rustix::process::Signal;
 use crate::support::run::urls;
 use crate::support::{Answer, Job, Process, Run, Server, server, sha256};
 
-/// Lets about three seconds pass, by the clock of another run: it waits that long for its retries.
+/// Waits about three seconds without sleeping: another run takes that long for its retries.
 pub(super) fn let_three_seconds_pass() {
     let mut clock = vec![Answer::Status(503); 6];
     clock.push(Answer::Ok);
@@ -19,7 +18,7 @@ pub(super) fn let_three_seconds_pass() {
     run.finish().code(0);
 }
 
-/// A run with two downloads in flight, and leases that are far shorter than three seconds.
+/// A run with two downloads in flight, and leases far shorter than three seconds.
 fn two_in_flight() -> (Server, Run, Job) {
     let server = Server::start()
         .answer("/a", [Answer::Held])
@@ -33,7 +32,7 @@ fn two_in_flight() -> (Server, Run, Job) {
     (server, run, job)
 }
 
-/// The run ends as if nothing had been.
+/// Checks that the run ends as if it had not been disturbed.
 fn nothing_happened((server, run, job): (Server, Run, Job)) {
     server.release_all();
     let ended = job.finish().code(0);
@@ -57,7 +56,7 @@ fn a_run_that_is_suspended_goes_on_without_a_death() {
         job.process().is_stopped() && workers.iter().all(Process::is_stopped)
     });
     let_three_seconds_pass();
-    // As `fg` does: to the group of the coordinator alone.
+    // As `fg` does, only the coordinator's process group gets the signal.
     job.signal(Signal::CONT);
     job.wait_until("everybody to go on", || {
         !workers.iter().any(Process::is_stopped)
@@ -93,7 +92,7 @@ fn sigttin_and_sigttou_change_the_number_of_workers() {
     job.wait_until("three downloads", || in_flight().count() == 3);
     let leaving = [job.worker(1, 1), job.worker(2, 1)];
     job.signal(Signal::TTOU);
-    // Two at once would be one signal (signal(7)).
+    // Two pending signals of a kind would merge into one (signal(7)).
     job.wait_until("one worker less", || {
         job.stderr().matches("2 workers from now on").count() == 2
     });
@@ -109,7 +108,7 @@ fn sigttin_and_sigttou_change_the_number_of_workers() {
     job.wait_until("two workers to leave", || {
         !leaving.iter().any(Process::lives)
     });
-    // There is always one.
+    // The last worker stays.
     job.signal(Signal::TTOU);
     server.release_all();
     let ended = job.finish().code(0);
@@ -151,7 +150,7 @@ fn workers_are_replaced_after_their_share_of_tasks() {
     }
     assert!(shares.values().all(|&tasks| tasks <= 7), "{shares:?}");
     assert_eq!(shares.values().sum::<u32>(), 60);
-    // The second slot's first worker left early: they do not all leave at once.
+    // The first worker of slot 1 gets a smaller share, so that not all leave at once.
     let pid = |slot, epoch| {
         let records = run.log().records();
         let workers = records.into_iter().filter_map(|record| record.worker);

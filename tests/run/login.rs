@@ -1,4 +1,4 @@
-//! Logging in, through the built program: who is told what, and that nothing of it shows.
+//! Logging in: which host receives which secret, and that no secret leaks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::modes::MODES;
 use crate::support::{Answer, Run, Server, server};
 
-/// `u:p`.
+/// The header for user `u` with password `p`.
 const BASIC: &str = "Basic dTpw";
 
 fn header<'h>(head: &'h str, name: &str) -> &'h str {
@@ -32,8 +32,8 @@ fn moved(to: &str, cookie: &str) -> Vec<u8> {
     response(302, &format!("Location: {to}\r\n{cookie}"), b"")
 }
 
-/// As NASA's Earthdata: `data.test` sends whoever has no session to `login.test`, which wants Basic
-/// and sends back. A host that is sent what is not for it says so.
+/// Answers like NASA's Earthdata: `data.test` redirects clients without a session to `login.test`,
+/// which requires Basic and redirects back. A host that receives another host's secret answers 410.
 fn earthdata(head: &str) -> Vec<u8> {
     let (host, port) = header(head, "host").split_once(':').unwrap();
     let (cookie, authorization) = (header(head, "cookie"), header(head, "authorization"));
@@ -59,7 +59,7 @@ fn earthdata(head: &str) -> Vec<u8> {
     }
 }
 
-/// A run of `count` URLs of `data.test`, whose list and home are its own.
+/// A run over `count` URLs of `data.test`, with its own home directory.
 fn earthdata_run(server: &Server, count: usize) -> (Run, Vec<String>) {
     let port = server.addr.port();
     let urls: Vec<_> = (0..count)
@@ -92,7 +92,7 @@ fn a_redirect_to_a_login_host_gets_what_netrc_has_for_it_in_every_mode() {
         ended.says(&["data.test redirects to login.test: its downloads log in there"]);
         assert_eq!(ended.summary("stored"), 12, "{mode}: {}", ended.text());
         for url in &urls {
-            // What was asked for is no attempt.
+            // The request for a login does not count as an attempt.
             assert_eq!(run.log().one(url).attempts, 1, "{mode}");
         }
     }
@@ -125,7 +125,7 @@ fn cookies_are_shared_and_kept_with_a_jar_and_only_then() {
 
     let fresh = run.with("--output fresh --cookie-jar jar");
     fresh.finish().code(0);
-    // The first logs in; those that were handed out with it may as well.
+    // The first task logs in. Tasks that were assigned at the same time may do so too.
     assert!(logins() < 10, "{}", logins());
     let jar = fs::read_to_string(fresh.path("jar")).unwrap();
     assert!(jar.starts_with("# Netscape HTTP Cookie File\n"), "{jar}");
@@ -140,7 +140,7 @@ fn cookies_are_shared_and_kept_with_a_jar_and_only_then() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // With what is kept, nobody has to log in.
+    // With the cookies of the jar, no task has to log in.
     let before = logins();
     let again = fresh
         .without_arguments()
@@ -159,7 +159,7 @@ fn cookies_are_shared_and_kept_with_a_jar_and_only_then() {
     assert_eq!(logins(), before);
 }
 
-/// Wants of `hN.localhost` the password `pN`, of anybody.
+/// Requires the password `pN` for the host `hN.localhost`, for any user.
 fn by_host(head: &str) -> Vec<u8> {
     let host = header(head, "host");
     let number = host
@@ -255,7 +255,7 @@ fn files_that_cannot_be_used_end_it_before_anything_is_started() {
     assert_eq!(server.total(), 0);
 }
 
-/// Answers what logs in, and says when it has been asked.
+/// Answers 401 without credentials, and 500 with a cookie otherwise.
 fn held(head: &str) -> Vec<u8> {
     match header(head, "authorization") {
         "" => response(401, "WWW-Authenticate: Basic realm=\"x\"\r\n", b""),

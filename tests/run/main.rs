@@ -1,4 +1,4 @@
-//! The main job, through the built program: real processes, real sockets, real files.
+//! The main job through the built program: real processes, real sockets, real files.
 //!
 //! Each test starts the program, waits for something observable, and never sleeps.
 #![allow(clippy::unwrap_used, reason = "tests")]

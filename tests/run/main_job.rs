@@ -1,11 +1,11 @@
-//! The main job as README shows it, and doing it again.
+//! The main job as README.md shows it, and its repetition.
 
 use std::fs;
 
 use crate::support::run::urls;
 use crate::support::{Run, Server, server, sha256, simulated_sha256};
 
-/// What README's list is like: http and https, several hosts, a query, comments.
+/// A list like the one in README.md: http and https, several hosts, a query.
 fn list() -> Vec<String> {
     let mut list: Vec<String> = [
         "http://a.example",
@@ -113,7 +113,7 @@ fn a_second_run_downloads_nothing() {
     );
     assert_eq!(server.total(), requests);
     assert_eq!(run.log().text(), records);
-    // Not even a server is needed.
+    // A repeated run does not even need the server.
     drop(server);
     run.finish().code(0);
 }

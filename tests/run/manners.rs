@@ -1,6 +1,6 @@
-//! How fast servers are asked, and when enough is enough.
+//! The rate of requests to servers, and limits on failures.
 //!
-//! Times are lower bounds, read from the run log: nothing here fails because a machine is slow.
+//! Times are lower bounds from the run log, so a slow machine does not make a test fail.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ fn started(record: &Record) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// Milliseconds between the first start and the last.
+/// Returns the milliseconds between the first and the last start.
 fn spread(run: &Run) -> i128 {
     let records = run.log().records();
     let starts: Vec<_> = records.iter().map(started).collect();
@@ -25,8 +25,8 @@ fn spread(run: &Run) -> i128 {
     last.duration_since(*first).as_millis()
 }
 
-/// Eight downloads of a host that asks once for a pause of so many seconds, and eight of another;
-/// the servers must outlive the run.
+/// Eight downloads of a host that once requests a pause of this many seconds, and eight of another.
+/// The servers must outlive the run.
 fn with_a_pause(seconds: u32) -> (Run, [Server; 2]) {
     let pause = Answer::StatusWith(429, format!("Retry-After: {seconds}\r\n"));
     let busy = Server::start().answer("/0", [pause, Answer::Ok]);
@@ -51,7 +51,7 @@ fn a_host_that_asks_for_a_pause_does_not_hold_up_the_others() {
     job.wait_until("all of the other host", || {
         run.log().records().iter().filter(of_other).count() == 8
     });
-    // What was in flight when the pause was asked for may still have run.
+    // A download that was in flight when the pause was requested may have finished.
     let records = run.log().records();
     assert!(records.len() <= 9, "{records:#?}");
     job.kill();
@@ -65,7 +65,7 @@ fn a_host_that_asks_for_a_pause_gets_it() {
     assert!(spread(&run) >= 900, "{:#?}", run.log().records());
 }
 
-/// Answers every request that comes over the connection.
+/// Answers every request on the connection.
 fn serve(mut connection: TcpStream) {
     let mut head = Vec::new();
     let mut bytes = [0; 4096];
@@ -127,7 +127,7 @@ fn no_more_are_begun_in_a_second_than_the_rate_allows() {
         .list(urls(&server.url(""), 6))
         .with("--workers 3 --rate 10/s");
     run.finish().code(0);
-    // Five gaps of 100 ms, less what the first start took longer than the last.
+    // Five gaps of 100 ms, minus the extra time that the first start took.
     assert!(spread(&run) >= 350, "{}", run.log().text());
 }
 

@@ -1,4 +1,4 @@
-//! The same list in every mode: the same files, and run logs that say the same.
+//! The same list in every mode: the same files, and run logs with the same content.
 
 use rustix::process::Signal;
 
@@ -14,7 +14,7 @@ pub const MODES: [&str; 7] = [
     "--mode processes --workers 2 --concurrency 3 --dispatch chunked",
 ];
 
-/// What a record says that does not depend on who did it, or when.
+/// The fields of a record that do not depend on the worker or the time.
 type Said = (
     String,
     String,
@@ -27,7 +27,7 @@ type Said = (
     String,
 );
 
-/// Paths with what a server does about them, one of each kind.
+/// Returns paths with the server's answers, one of each kind.
 fn script() -> Vec<(&'static str, Vec<Answer>)> {
     let redirect = |to: &str| Answer::Redirect(to.to_owned());
     let raw = |text: &str| Answer::Raw(text.as_bytes().to_vec());
@@ -70,7 +70,7 @@ fn script() -> Vec<(&'static str, Vec<Answer>)> {
     ]
 }
 
-/// Runs the script in a mode; what the run log says of each path, in order.
+/// Runs the script in a mode. Returns the run log's fields for each path, in order.
 fn said_in(mode: &str) -> Vec<Said> {
     let mut server = Server::start();
     let mut urls = Vec::new();
@@ -78,7 +78,7 @@ fn said_in(mode: &str) -> Vec<Said> {
         server = server.answer(path, answers);
         urls.push(server.url(path));
     }
-    // Twice the same: a duplicate.
+    // The same URL again, as a duplicate.
     urls.push(server.url("/ok"));
     let run = Run::new()
         .list(&urls)
@@ -99,8 +99,8 @@ fn said_in(mode: &str) -> Vec<Said> {
                 record.final_url.as_ref().map(|url| url.replace(&base, "")),
                 record.bytes,
                 record.sha256.clone(),
-                // A reset on a connection that was used before is no attempt: the engine sends the
-                // request once more by itself. Which connection it meets depends on the mode.
+                // A reset of a reused connection is no attempt: the engine itself sends the request
+                // again. Which connection is reset depends on the mode.
                 if record.url.ends_with("/reset") {
                     0
                 } else {
@@ -125,7 +125,7 @@ fn every_mode_says_the_same_of_the_same_list() {
             .find(|said| said.0 == path && said.1 != "duplicate");
         found.unwrap_or_else(|| panic!("no record of {path}"))
     };
-    // That they agree proves nothing if they are all wrong: some that are known.
+    // Agreement proves nothing if all are wrong, so some known values are checked.
     assert_eq!(of("/ok").5, Some(sha256(&server::body("/ok"))));
     assert_eq!((of("/busy").1.as_str(), of("/busy").6), ("stored", 2));
     assert_eq!((of("/gone").8.as_str(), of("/gone").6), ("status", 1));
@@ -146,7 +146,7 @@ fn every_mode_says_the_same_of_the_same_list() {
 #[test]
 fn every_mode_drains_on_a_signal_and_finishes_when_run_again() {
     for mode in MODES {
-        // All requests wait, so that the signal comes in the middle in every mode.
+        // All requests are held, so that the signal arrives in the middle in every mode.
         let mut server = Server::start();
         let mut urls = Vec::new();
         for n in 0..20 {

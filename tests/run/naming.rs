@@ -1,4 +1,4 @@
-//! Where files go, by scheme and by template.
+//! File names by scheme and by template.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use data_encoding::{BASE32_DNSSEC, HEXLOWER};
 
 use crate::support::{Run, Server, server, sha256};
 
-/// What stands for a URL in a name: 80 bits of its SHA-256, in base32.
+/// Returns what represents a URL in a name: 80 bits of its SHA-256, in base32.
 fn key(url: &str) -> String {
     let digest = HEXLOWER.decode(sha256(url.as_bytes()).as_bytes()).unwrap();
     BASE32_DNSSEC.encode(&digest[..10])
 }
 
-/// The paths of the records of these, in order.
+/// Returns the paths in the records of these URLs, in order.
 fn paths(run: &Run, urls: &[String]) -> Vec<String> {
     let log = run.log();
     let path = |url: &String| {
@@ -69,7 +69,7 @@ fn a_template_that_gives_two_urls_one_name_refuses_the_second() {
         server::body("/1/x")
     );
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
-    // Again, with the list the other way round: what is there stays there.
+    // The list in reverse order: the file in place stays.
     let run = run.list([server.url("/2/x"), server.url("/1/x")]);
     run.finish().code(1);
     assert_eq!(
@@ -109,7 +109,7 @@ fn a_url_that_tries_to_leave_the_folder_stays_in_it_under_every_scheme() {
         let root = fs::canonicalize(run.path("downloads")).unwrap();
         let records = run.log().records();
         assert_eq!(records.len(), urls.len());
-        // The list's URLs are not in their normal form.
+        // The list's URLs are not in normal form, so records are not looked up by URL.
         for path in records.into_iter().map(|record| record.path.unwrap()) {
             let file = fs::canonicalize(root.join(&path)).unwrap();
             assert!(file.starts_with(&root), "{path}");

@@ -1,4 +1,4 @@
-//! No network, or one that is not there yet.
+//! No network, or a network that appears later.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Ten thousand files from a real server: Debian's nginx-light, if it is there. CI installs it.
+//! Ten thousand files from a real server: nginx-light of Debian, if installed. CI installs it.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::support::{self, Run, sha256};
 const FILES: usize = 10_000;
 const SIZE: usize = 10 * 1024;
 
-/// A running nginx, and what it serves.
+/// A running nginx and its files.
 struct Nginx {
     child: Child,
     base: String,
@@ -21,12 +21,12 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one, unless this machine has none.
+    /// Starts nginx, if installed.
     fn start() -> Option<Self> {
         Self::configured("", "")
     }
 
-    /// One with more in its `http` block, and in its `server` block.
+    /// Starts nginx with additions to its `http` block and its `server` block.
     #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn configured(http: &str, server: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -39,7 +39,7 @@ impl Nginx {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // nginx cannot be told to take any free port: pick one, and another if it was taken since.
+        // nginx cannot choose a free port, so pick one, and another if it was taken in between.
         for _ in 0..20 {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
             let port = listener.local_addr().expect("bound").port();
@@ -55,7 +55,7 @@ impl Nginx {
         panic!("nginx does not start: {}", error_log(folder.path()));
     }
 
-    /// Makes the files; their URLs, each with the hash of its file.
+    /// Creates the files. Returns their URLs, each with the hash of its file.
     fn fill(&self) -> HashMap<String, String> {
         self.fill_with(FILES)
     }
@@ -82,7 +82,7 @@ impl Drop for Nginx {
     }
 }
 
-/// nginx in one process, or nothing if it left.
+/// Starts nginx in one process. Returns nothing if it exited.
 fn serve(program: &Path, folder: &Path, port: u16, (http, server): (&str, &str)) -> Option<Child> {
     std::fs::create_dir_all(folder.join("www")).expect("a folder");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -126,7 +126,7 @@ fn error_log(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("error.log")).unwrap_or_default()
 }
 
-/// Every file is there, right, and recorded once.
+/// Checks that every file is stored, correct, and recorded once.
 fn check(run: &Run, expected: &HashMap<String, String>) {
     let log = run.log();
     let records = log.records();
@@ -161,7 +161,7 @@ fn ten_thousand_files_of_nginx_survive_workers_killed_all_the_time() {
     let job = run.start();
     let log = run.log();
     let mut rng = fastrand::Rng::with_seed(2);
-    // With what a run does in a second, that is more than twenty a second.
+    // At the speed of a run, these are more than twenty kills a second.
     for killed in 1..=30 {
         job.wait_until("300 more files", || {
             log.text().lines().count() >= 300 * killed
@@ -192,7 +192,7 @@ fn a_refresh_of_files_of_nginx_downloads_what_changed_and_nothing_else() {
         let name = url.rsplit('/').next().unwrap_or_default();
         nginx.folder.path().join("www").join(name)
     };
-    // nginx makes tags of the second of modification and the size: the size must tell.
+    // nginx makes ETags of the modification time in seconds and the size, so the size must change.
     for url in &urls[..7] {
         std::fs::write(place(url), url.as_bytes()).expect("written");
         expected.insert(url.clone(), sha256(url.as_bytes()));
@@ -220,7 +220,7 @@ fn a_refresh_of_files_of_nginx_downloads_what_changed_and_nothing_else() {
     );
 }
 
-/// Downloads `files` files of an nginx that limits what it serves.
+/// Downloads `files` files from an nginx with limits.
 fn limited(files: usize, http: &str, server: &str) {
     let Some(nginx) = Nginx::configured(http, server) else {
         return;
@@ -252,6 +252,6 @@ fn all_is_stored_that_nginx_limits_by_rate_with_a_burst() {
 #[test]
 fn all_is_stored_that_nginx_limits_by_connections() {
     let zone = "limit_conn_zone $host zone=z:1m;";
-    // The last part of each file waits for another second.
+    // The last part of each file has to wait for the next second.
     limited(12, zone, "limit_conn z 2; limit_rate 9k;");
 }

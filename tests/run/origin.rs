@@ -1,4 +1,4 @@
-//! `coordinator origin`: the built-in origin alone.
+//! `coordinator origin`: the built-in origin as a program.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{Job, Run, sha256, simulated_sha256, wait};
 
-/// What it announced on standard output.
+/// Returns the announcement on standard output.
 pub fn announcement(job: &Job) -> Value {
     wait(
         "the announcement",
@@ -21,7 +21,7 @@ pub fn addr(announcement: &Value, scheme: &str) -> SocketAddr {
     announcement[scheme].as_str().unwrap().parse().unwrap()
 }
 
-/// One request as curl would make it; head and body.
+/// Sends a request as curl would. Returns the head and the body.
 fn get(addr: SocketAddr, host: &str, path: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(addr).unwrap();
     write!(
@@ -64,7 +64,7 @@ fn the_origin_leaves_on_sigint_even_with_a_request_in_flight() {
     job.signal(Signal::INT);
     job.finish().code(0);
     let mut rest = Vec::new();
-    // The connection is cut, one way or the other.
+    // The connection ends with a close or a reset.
     let _ = stream.read_to_end(&mut rest);
     assert_eq!(rest, b"");
 }
@@ -81,7 +81,7 @@ fn a_run_can_use_an_origin_that_runs_alone() {
         "--cacert ca.pem --resolve a.example:{}:127.0.0.1",
         https.port()
     ));
-    // Without its CA it is not trusted.
+    // A run without the origin's CA does not trust it.
     let stranger = Run::new()
         .list([&url])
         .with(&format!("--resolve a.example:{}:127.0.0.1", https.port()));

@@ -1,4 +1,4 @@
-//! What may be put in place where: names that meet, names that cannot be, files of the user's.
+//! Which files may be placed where: names that collide, invalid names, and files of the user.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::limits::has_strace;
 use crate::support::{Answer, Run, Server, is_root, server, sha256};
 
-/// A list in JSONL of these paths and names.
+/// Returns a list in JSONL with these paths and names.
 fn named(server: &Server, names: &[(&str, &str)]) -> String {
     let line = |(path, out): &(&str, &str)| {
         let url = server.url(path);
@@ -35,7 +35,7 @@ fn no_name_in_a_list_shares_its_partial_body_with_another() {
     let server = Server::start()
         .answer("/1", [Answer::HeldHalfway])
         .answer("/2", [Answer::HeldHalfway]);
-    // What the first edition called the partial of the other.
+    // The name that the first edition gave the partial body of the other URL.
     let digest = HEXLOWER.decode(sha256(b"a/b").as_bytes()).unwrap();
     let digest = BASE32HEX_NOPAD.encode(&digest);
     let run = run_of(&named(&server, &[("/1", "a/b"), ("/2", &digest)]));
@@ -59,7 +59,7 @@ fn a_partial_body_under_a_name_that_can_be_guessed_is_dropped_with_a_count() {
     let run = Run::new().list([server.url("/a")]).with("--workers 1");
     run.finish().code(0);
     let name = run.log().one(&server.url("/a")).path.unwrap();
-    // As the first edition left it, or somebody who knows its names.
+    // As left by the first edition, or by another user who knows its names.
     fs::remove_file(run.path("downloads").join(&name)).unwrap();
     let partial = run.path("downloads/.coordinator/partial");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -95,7 +95,7 @@ fn of_a_file_and_a_folder_of_one_name_the_first_is_stored_and_the_other_refused(
                 is_body(&run, first.1, first.0);
             }
         }
-        // What an earlier run stored stays, also if the list is the other way round now.
+        // A file of an earlier run stays, even if the list is in reverse order now.
         let run = run_of(&named(&server, &[first]));
         run.finish().code(0);
         fs::write(run.path("list.jsonl"), named(&server, &[second, first])).unwrap();
@@ -105,7 +105,7 @@ fn of_a_file_and_a_folder_of_one_name_the_first_is_stored_and_the_other_refused(
     }
 }
 
-/// The name that the file of `path` has by itself.
+/// Returns the default name of the file of `path`.
 fn flat(server: &Server, path: &str) -> String {
     let dry = Run::new().list([server.url(path)]).with("--dry-run");
     let out = dry.finish().code(0).stdout;
@@ -228,7 +228,7 @@ fn a_file_that_appears_while_its_name_is_downloaded_is_not_replaced() {
     assert!(record.message().contains("--force"), "{}", record.message());
     assert_eq!(fs::read(run.path("downloads/mine")).unwrap(), b"mine");
     assert_eq!(run.log().partials(), [""; 0]);
-    // What a run of its own did not put there stays a user's file.
+    // A file that the run did not place remains the user's.
     run.finish().code(1);
     assert_eq!(fs::read(run.path("downloads/mine")).unwrap(), b"mine");
 }
@@ -247,7 +247,7 @@ fn a_file_that_was_placed_and_not_recorded_before_a_kill_is_done_again_in_place(
             .with("--exec")
             .arg("sh -c 'echo began > began; while test ! -e go; do sleep 0.02; done' {path}");
         let job = run.start();
-        // A file is in place before its command, and recorded behind it.
+        // A file is in place before its command starts, and is recorded after the command.
         job.wait_until("the command", || run.path("began").exists());
         let file = run.path("downloads/deep/file");
         assert_eq!(fs::read(&file).unwrap(), b"a body");
@@ -271,7 +271,7 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A file system that does not tell cases apart, unmounted in the end.
+/// A case-insensitive file system, unmounted on drop.
 struct CaseBlind<'a>(&'a Run);
 
 impl<'a> CaseBlind<'a> {
@@ -322,7 +322,7 @@ fn names_that_differ_only_in_case_do_not_meet_where_cases_are_not_told_apart() {
         is_body(&run, "Docs/a", "/3");
         is_body(&run, "docs/b", "/5");
     }
-    // Nor in the next run.
+    // The next run refuses the name as well.
     let list = named(&server, &[("/6", "FOO.txt"), ("/7", "other")]);
     fs::write(run.path("list.jsonl"), list).unwrap();
     run.finish().code(1).says(&["list.jsonl:1: ", "FOO.txt"]);
@@ -346,7 +346,7 @@ fn a_folder_that_hangs_while_a_worker_is_to_start_does_not_hold_up_the_coordinat
     let server = Server::start();
     let run = Run::new().list([server.url("/f")]).with("--workers 1");
     let partial = run.path("downloads/.coordinator/partial");
-    // The folder of the worker takes longer to be made than this test waits for anything.
+    // Creating the worker's folder takes longer than any wait of this test.
     let run = run.through([
         "strace".as_ref(),
         "--follow-forks".as_ref(),
@@ -361,7 +361,7 @@ fn a_folder_that_hangs_while_a_worker_is_to_start_does_not_hold_up_the_coordinat
         all.retain(|process| process.arguments[0].ends_with("coordinator"));
         all.pop()
     });
-    // It listens to signals by then.
+    // Signals are handled by then.
     job.wait_until("the placement", || {
         let threads = fs::read_dir(format!("/proc/{}/task", coordinator.pid)).unwrap();
         let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));

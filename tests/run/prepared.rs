@@ -1,5 +1,5 @@
-//! Output folders that somebody else has prepared: nothing outside of them is touched, nothing is
-//! waited for, and nothing of theirs is taken for the run's own.
+//! Output folders that another user has prepared: the run touches nothing outside them, does not
+//! hang, and does not mistake another user's files for its own.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -10,14 +10,14 @@ use std::process::Command;
 use crate::limits::has_strace;
 use crate::support::{Ended, Run, Server, is_root};
 
-/// What a run keeps in `.coordinator`.
+/// The files and folders that a run keeps in `.coordinator`.
 const FILES: [&str; 4] = ["lock", "results.jsonl", "deaths.jsonl", "injected.jsonl"];
 const FOLDERS: [&str; 3] = ["partial", "sockets", "robots"];
 
-/// A text that is no whole line: a run would cut it off a log.
+/// A text without a line end, which a run would cut off a log.
 const PRECIOUS: &str = "precious";
 
-/// A run over one URL that nobody answers, with a folder `.coordinator`.
+/// A run over one URL that refuses connections, with a folder `.coordinator`.
 fn prepared() -> Run {
     let run = Run::new()
         .list(["http://127.0.0.1:9/"])
@@ -36,7 +36,7 @@ fn mode(path: &Path) -> u32 {
     path.symlink_metadata().unwrap().mode() & 0o7777
 }
 
-/// Checks that one line says what is in the way, and that nothing was begun.
+/// Checks that one line names what is in the way, and that nothing was created.
 fn refused(run: &Run, ended: Ended, name: &str, what: &str) {
     let ended = ended.code(3);
     ended.says(&[&format!(".coordinator/{name} "), what]);
@@ -93,7 +93,7 @@ fn whatever_is_in_place_of_the_index_is_not_believed_written_to_or_waited_for() 
             run.path("victim"),
         );
         let record = run.log().text();
-        // Long enough to be kept.
+        // A log of this length gets an index.
         fs::write(
             run.log().path(),
             record.repeat(20 * 1024 * 1024 / record.len()),
@@ -192,7 +192,7 @@ fn what_is_no_file_is_named_and_not_waited_for() {
                     drop(UnixListener::bind(&path).unwrap());
                     what
                 }
-                // /dev/zero: reading it has no end.
+                // /dev/zero: reading it never ends.
                 "a device" if is_root("a device in place of a file") => {
                     assert!(made("mknod", &["-m600", "c", "1", "5"], &path));
                     what
@@ -211,7 +211,7 @@ fn what_is_no_file_is_named_and_not_waited_for() {
             let looked = run.with("--dry-run");
             refused(&looked, looked.finish(), name, said);
             let results = looked.without_arguments().with("results downloads");
-            // It reads no other file.
+            // `results` reads no other file.
             if name == "results.jsonl" {
                 refused(&results, results.finish(), name, said);
             } else {
@@ -285,13 +285,13 @@ fn root_takes_what_is_the_folder_s_owner_s_and_nothing_of_others() {
     }
 }
 
-/// The program for a user who may not enter the folder that it was built in.
+/// Runs a copy of the program as a user who cannot enter the build folder.
 fn as_nobody(run: Run) -> Run {
     let folder = run.path("");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let copy = run.path("coordinator");
-    // A process that another test starts meanwhile would hold the copy open for writing until it
-    // runs its own program, if this process wrote the copy; then the copy cannot be run.
+    // If this process wrote the copy, a process that another test forks at that time would hold the
+    // copy open for writing until it calls exec(2). Until then the copy cannot run.
     let mut cp = Command::new("cp");
     let copied = cp
         .arg(env!("CARGO_BIN_EXE_coordinator"))
@@ -396,7 +396,7 @@ fn a_file_system_without_flock_is_used_and_so_is_none_that_locks_if_the_user_say
         return;
     }
     let server = Server::start();
-    // EIO is none of the answers of a file system that has no such lock.
+    // A file system without this lock never answers EIO.
     for (error, arguments, code) in [
         ("ENOSYS", "", 0),
         ("EOPNOTSUPP", "", 0),

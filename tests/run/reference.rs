@@ -1,4 +1,4 @@
-//! Completions and manual pages, by the programs that they are for.
+//! Completions and manual pages, checked with the programs that read them.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ fn told(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What bash offers for the last of these words.
+/// Returns what bash offers for the last of these words.
 fn offered(script: &str, words: &[&str]) -> Vec<String> {
     let program = "source \"$0\"; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
                    _coordinator coordinator \"${COMP_WORDS[COMP_CWORD]}\" \
@@ -66,7 +66,7 @@ fn every_shell_has_completions_without_anything_hidden() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// The page as a terminal shows it, if there is a groff to set it.
+/// Returns the page as a terminal shows it, if groff is installed.
 fn set(page: &str) -> Option<String> {
     let mut groff = Command::new("groff")
         .args([
@@ -93,7 +93,7 @@ fn set(page: &str) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// mandoc(1), if it is there, finds nothing to warn of.
+/// Checks that mandoc(1), if installed, has no warnings.
 fn lint(page: &std::path::Path) {
     let mut mandoc = Command::new("mandoc");
     if let Ok(output) = mandoc
@@ -169,7 +169,7 @@ fn the_help_has_its_groups_and_loses_no_word() {
         assert!(options.contains(option), "{option}: {options}");
     }
     assert!(groups.contains("--mode"));
-    // An n in braces would be the end of a line, and the words around it not be seen.
+    // A literal `{n}` would end the line, and hide the words around it.
     let words: Vec<&str> = help.split_whitespace().collect();
     assert!(
         words

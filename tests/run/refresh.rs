@@ -1,4 +1,4 @@
-//! `--refresh`: what is stored is asked about again, and only what changed is replaced.
+//! `--refresh`: stored files are checked again, and only changed ones are replaced.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,19 +10,19 @@ use crate::support::{Answer, Run, Server, sha256, simulated_sha256};
 
 const BEFORE: &str = "size=1KiB..8KiB,latency=0ms";
 
-/// URLs of two hosts, one of them asked over TLS.
+/// Returns URLs of two hosts, one of them with TLS.
 fn list(count: usize) -> Vec<String> {
     let mut list = urls("http://a.example", count / 2);
     list.extend(urls("https://b.example", count - count / 2));
     list
 }
 
-/// Runs with these arguments alone.
+/// Replaces the arguments of the run.
 fn with(run: Run, arguments: &str) -> Run {
     run.without_arguments().with(arguments)
 }
 
-/// The latest record of each URL.
+/// Returns the latest record of each URL.
 fn latest(run: &Run) -> BTreeMap<String, Record> {
     let records = run.log().records();
     records
@@ -31,8 +31,8 @@ fn latest(run: &Run) -> BTreeMap<String, Record> {
         .collect()
 }
 
-/// Checks that a file is in place, that it is the one that `spec` has for its URL, and that its
-/// record says so.
+/// Checks that the file is in place, that it is the one that `spec` has for its URL, and that the
+/// record agrees.
 fn check(run: &Run, record: &Record, spec: &str) {
     let file = run.log().file(record);
     let expected = simulated_sha256(spec, &record.url);
@@ -41,13 +41,13 @@ fn check(run: &Run, record: &Record, spec: &str) {
     assert_eq!(record.bytes, Some(file.len() as u64), "{record:#?}");
 }
 
-/// Makes everything that was recorded so far, and the files, years old.
+/// Makes all records so far, and the files, years old.
 fn age(run: &Run) {
     let log = run.log();
     let text = log.text();
     let mut aged = String::new();
     for part in text.split_inclusive("\"started\":\"") {
-        // What follows the key is a moment of 24 characters.
+        // The key is followed by a timestamp of 24 characters.
         match aged.ends_with("\"started\":\"") {
             true => aged = aged + "2020-01-01T00:00:00.000Z" + &part[24..],
             false => aged += part,
@@ -110,7 +110,7 @@ fn only_what_changed_is_replaced_in_every_mode() {
         }
         assert_eq!(run.log().files().len(), list.len());
         assert_eq!(run.log().partials(), [""; 0]);
-        // A plain run finds nothing to do.
+        // A run without `--refresh` finds nothing to do.
         let run = with(run, &format!("{options} --simulate={after}"));
         let ended = run.finish().code(0);
         assert_eq!(ended.summary("stored earlier"), 40, "{}", ended.text());
@@ -174,7 +174,7 @@ fn a_refresh_killed_at_any_moment_is_gone_on_with() {
         known = records;
     }
     let ended = run.finish().code(0);
-    // What was checked before the last kill was left alone.
+    // Files that were checked before the last kill are not checked again.
     assert_eq!(
         ended.summary("stored earlier"),
         known as u64,
@@ -219,7 +219,7 @@ fn a_file_that_somebody_else_wrote_to_is_downloaded_again() {
     age(&run);
     let [one, two] = [0, 1].map(|number| latest(&run)[&list[number]].clone());
     let place = |record: &Record| run.log().output.join(record.path.as_ref().unwrap());
-    // The same size, and other bytes; a plain run does not look closer.
+    // The same size but other bytes. A run without `--refresh` would not notice.
     fs::write(place(&one), vec![b'x'; one.bytes.unwrap() as usize]).unwrap();
     fs::remove_file(place(&two)).unwrap();
     let run = with(run, &format!("--simulate={BEFORE} --refresh"));
@@ -231,7 +231,7 @@ fn a_file_that_somebody_else_wrote_to_is_downloaded_again() {
     }
 }
 
-/// A response with a body and a tag.
+/// A response with a body and an ETag.
 fn tagged(tag: &str, body: &str) -> Answer {
     let length = body.len();
     let text = format!("HTTP/1.1 200 OK\r\nETag: {tag}\r\nContent-Length: {length}\r\n\r\n{body}");
@@ -263,7 +263,7 @@ fn a_refresh_that_fails_leaves_the_file_and_the_next_run_tries_again() {
     );
     assert_eq!(failed.path, None);
     assert_eq!(run.log().file(&stored), b"first", "it is where it was");
-    // A plain run tries it once more, and does not ask by what was.
+    // A run without `--refresh` tries it once more, unconditionally.
     let run = with(run, "");
     run.finish().code(1);
     assert!(
@@ -273,7 +273,7 @@ fn a_refresh_that_fails_leaves_the_file_and_the_next_run_tries_again() {
             .contains("if-none-match")
     );
     assert_eq!(run.log().file(&stored), b"first");
-    // A refresh knows what was stored before it failed.
+    // A refresh knows what was stored before the failure.
     let run = with(run, "--refresh");
     let ended = run.finish().code(0);
     assert!(
@@ -320,7 +320,7 @@ fn a_body_that_was_cut_off_by_a_kill_in_a_refresh_is_gone_on_with() {
         .list(["http://a.example/x"])
         .with(&format!("--simulate={before}"));
     run.finish().code(0);
-    // Half of it, and then nothing, for as long as it takes to kill the run.
+    // The server sends half of the body, and then stalls until the run is killed.
     let after = format!("{before},changed=100%");
     let stalls = format!("--simulate={after},stall=100% --refresh");
     let run = with(run, &stalls);

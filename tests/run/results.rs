@@ -1,4 +1,4 @@
-//! `coordinator results`, over logs of real runs, whole, torn and living.
+//! `coordinator results` on logs of real runs: whole, torn, and still written.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::dry_run::snapshot;
 use crate::support::{Answer, Run, Server};
 
-/// `coordinator results` in the folder of `run`.
+/// Returns the command `coordinator results` in the folder of `run`.
 fn results(run: &Run, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coordinator"));
     let arguments = std::iter::once("results").chain(arguments.split_whitespace());
@@ -27,7 +27,7 @@ fn told(run: &Run, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The same, where nothing matches the filter.
+/// As [`told`], where nothing matches the filter.
 fn hinted(run: &Run, arguments: &str) -> String {
     let output = results(run, arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -40,13 +40,13 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A line with these words in this order.
+/// Returns whether a line consists of these words in this order.
 fn has(text: &str, words: &str) -> bool {
     text.lines()
         .any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words)
 }
 
-/// A run of which two URLs failed, one with a name of its own.
+/// A run in which two URLs failed, one of them with a name from the list.
 fn some_failed() -> (Server, Run) {
     let server = Server::start()
         .answer("/gone", [Answer::Status(404), Answer::Ok])
@@ -138,7 +138,7 @@ fn what_is_stored_is_a_line_with_url_and_path_for_each_file() {
     let expected = format!("{}\t{}\n", record.url, record.path.unwrap());
     assert_eq!(told(&run, "--stored"), expected);
     assert_eq!(hinted(&run, "--stored --host other.example"), "");
-    // A run that stores the others adds their lines.
+    // Another run, which stores the other files, adds their lines.
     run.finish().code(0);
     let paths = told(&run, "--stored");
     assert!(paths.contains("\tb/c.txt\n"), "{paths}");
@@ -210,7 +210,7 @@ fn exports_have_every_url_with_the_keys_of_the_run_log_in_their_order() {
         assert_eq!(cell("body_ms"), text_of(&record["timing_ms"]["body"]));
         assert_eq!(cell("worker_pid"), text_of(&record["worker"]["pid"]));
     }
-    // On standard output there is nothing else.
+    // Standard output contains only the export.
     let stdout = told(&run, "--export-csv -");
     assert_eq!(stdout, fs::read_to_string(run.path("a.csv")).unwrap());
     let stdout = told(&run, "--export-json - --slowest 10");
@@ -225,8 +225,8 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// The columns that a line of the run log asks for: keys in the order of the text, those of
-/// objects with the name of the object.
+/// Returns the columns for a line of the run log: its keys in order, and the keys of objects
+/// prefixed with the object's name.
 fn columns_of(line: &str) -> Vec<String> {
     let key = |name: &str| match name {
         "worker" => vec!["worker_slot", "worker_pid", "worker_epoch"],
@@ -246,7 +246,7 @@ fn columns_of(line: &str) -> Vec<String> {
     };
     let value: Value = serde_json::from_str(line).unwrap();
     let mut names: Vec<&String> = value.as_object().unwrap().keys().collect();
-    // The last one: `exec` is a key of `timing_ms` as well, which comes before.
+    // `exec` is also a key of `timing_ms`, which comes before, so the last position counts.
     names.sort_by_key(|name| line.rfind(&format!("\"{name}\":")).unwrap());
     let columns = names.into_iter().flat_map(|name| {
         let parts = key(name);

@@ -1,4 +1,4 @@
-//! Runs that are killed, and run again; what a crash leaves on disk.
+//! Runs that are killed and run again, and what a crash leaves on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -18,7 +18,7 @@ fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
         .with("--workers 3 --parallel-max-host 0")
         .with(&format!("--simulate={spec}"));
     let log = run.log();
-    // Before the first worker, while they start, and further and further into the list.
+    // Before the first worker, while workers start, and at later and later points of the list.
     let mut kills = 0;
     for moment in [None, Some(0), Some(1), Some(20), Some(90), Some(180)] {
         let job = run.start();
@@ -31,7 +31,7 @@ fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
         }
         job.kill();
         kills += 1;
-        // Nobody of it is left: no worker, no origin.
+        // No process of the run is left: no worker and no origin.
         job.wait_until_alone();
     }
     assert_eq!(kills, 6);
@@ -46,7 +46,7 @@ fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
         "a file for each, and no other"
     );
     assert_eq!(log.partials(), [""; 0]);
-    // What one run recorded as stored, no later one did again.
+    // What one run recorded as stored, no later run downloaded again.
     let mut stored: BTreeMap<String, usize> = BTreeMap::new();
     for record in log.records() {
         *stored.entry(record.url).or_default() += 1;
@@ -72,7 +72,7 @@ fn a_killed_run_leaves_no_process_and_what_was_in_flight_is_done_again() {
         Some(job.workers()).filter(|workers| workers.len() == 3)
     });
     job.kill();
-    // One that is ending has no name any more, and lives until the kernel has taken it down.
+    // An exiting process has no command line, but lives until the kernel has removed it.
     job.wait_until("the workers to be gone", || {
         !workers.iter().any(Process::lives)
     });
@@ -153,14 +153,14 @@ fn the_lock_of_a_killed_run_does_not_matter() {
     server.wait_for("/held", 1);
     first.kill();
     server.release("/held");
-    // At once, also if a worker of the killed run should still be on its way out.
+    // The next run starts at once, even if a worker of the killed run is still exiting.
     run.finish().code(0);
     assert_eq!(run.log().count("stored"), 1);
 }
 
 #[test]
 fn a_worker_of_a_killed_run_cannot_spoil_the_next() {
-    // Stopped, it does not see that the coordinator dies until the kernel kills it.
+    // While stopped, it does not notice that the coordinator has died, until the kernel kills it.
     let server = Server::start().answer("/half", [Answer::HeldHalfway]);
     let url = server.url("/half");
     let run = Run::new().list([&url]).with("--workers 1");
@@ -186,7 +186,7 @@ fn tasks_are_numbered_by_the_input_of_their_run() {
     assert_eq!(tasks, (1..=5).collect());
 }
 
-/// Adds so many failures to a log that there is an index of it; and says how long it is.
+/// Adds enough failures to a log that it gets an index. Returns the log's length.
 fn lengthen(run: &Run) -> usize {
     let record = run.log().text();
     let failed = record.replace("\"outcome\":\"stored\"", "\"outcome\":\"failed\"");
@@ -225,13 +225,13 @@ fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
         told.contains(&format!("{length} bytes are known")),
         "{told}"
     );
-    // The list is longer now: what is new is read from the log.
+    // The list is longer now. The new records are read from the log.
     let run = run.list(&list);
     assert!(read(&run).contains(&format!("{length} bytes are known")));
     assert!(read(&run).contains(&format!("{length} bytes are known")));
     assert_eq!(run.log().of(&list[0]).len(), 1);
     assert_eq!(run.log().of(&list[1]).len(), 1);
-    // Somebody wants the first file anew.
+    // A user edits the log to download the first file again.
     let text = run.log().text();
     fs::write(
         run.log().path(),

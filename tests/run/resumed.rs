@@ -1,4 +1,4 @@
-//! Bodies that go on where a killed worker, or a killed run, left them.
+//! Bodies that continue where a killed worker or a killed run left them.
 
 use std::fs;
 use std::io::Write;
@@ -17,7 +17,7 @@ fn body() -> Vec<u8> {
     ranges::body(SIZE)
 }
 
-/// A server that knows ranges, and sends a part of a body until it is told to send all of it.
+/// A server that supports ranges and sends a part of a body until it may send all of it.
 struct Slow {
     addr: SocketAddr,
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -25,7 +25,7 @@ struct Slow {
 
 #[derive(Default)]
 struct State {
-    /// First bytes of the ranges that were asked for, in order; 0 for the whole.
+    /// The first byte of each requested range, in order; 0 for the whole body.
     asked: Vec<usize>,
     open: bool,
 }
@@ -48,7 +48,7 @@ impl Slow {
         self.shared.0.lock().unwrap().asked.clone()
     }
 
-    /// From now on bodies are sent to their end.
+    /// Makes it send whole bodies from now on.
     fn open(&self) {
         self.shared.0.lock().unwrap().open = true;
         self.shared.1.notify_all();
@@ -75,7 +75,7 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
     }
 }
 
-/// The size of the partial body, if it has a note.
+/// Returns the size of the partial body, or 0 without a note.
 fn noted(run: &Run) -> u64 {
     let partials = run.log().partials();
     let Some(note) = partials.iter().find(|name| name.ends_with("~note")) else {
@@ -177,7 +177,7 @@ fn credentials_of_a_url_are_nowhere_on_disk_and_in_no_message() {
         .lines()
         .any(|line| line.ends_with(": Basic bWU6c2VDcmV0Nw=="));
     assert!(sent, "{head}");
-    // The list may lose its credentials, and is still finished.
+    // The file counts as stored even if the list omits the credentials.
     let plain = run.list([server.url("/a")]).finish().code(0);
     assert_eq!(plain.summary("stored"), 0, "{}", plain.text());
 }
@@ -196,7 +196,7 @@ fn killed_halfway(server: &Slow) -> (Run, PathBuf) {
 
 #[test]
 fn partial_bodies_that_others_could_have_put_there_are_not_gone_on_with() {
-    // The modes of .coordinator and of partial in it.
+    // The modes of `.coordinator` and of `partial` in it.
     for (own, partial, trusted) in [
         (0o755, 0o755, true),
         (0o777, 0o755, false),

@@ -1,4 +1,4 @@
-//! `--robots`: what is asked for, how often, and what is never asked for, as the servers see it.
+//! `--robots`: what is requested, how often, and what is never requested, as the servers see it.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ mod faults;
 
 const ROBOTS: &str = "/robots.txt";
 
-/// Every way in which a run can be done.
+/// Every combination of modes and engines.
 const WAYS: [&str; 6] = [
     "--workers 3",
     "--workers 2 --engine async --concurrency 4",
@@ -25,7 +25,7 @@ const WAYS: [&str; 6] = [
     "--mode sequential",
 ];
 
-/// On an address of its own: another host.
+/// A server at another address, which makes it another host.
 fn host(number: u8) -> Server {
     Server::on(TcpListener::bind((format!("127.0.0.{number}"), 0)).unwrap())
 }
@@ -45,7 +45,7 @@ fn ends(run: &Run, code: i32) -> Ended {
     ended
 }
 
-/// The one record of `url`, which nobody has asked for.
+/// Returns the only record of `url`, which was never requested.
 fn refused(run: &Run, url: &str, kind: &str) -> Record {
     let record = run.log().one(url);
     assert_eq!((record.outcome.as_str(), record.kind()), ("failed", kind));
@@ -129,7 +129,7 @@ fn it_is_followed_for_five_redirects_to_other_hosts_too() {
         },
     );
     let list = [server.url("/x"), server.url("/y")];
-    // What the user allows downloads is another matter.
+    // The user's limits on downloads do not apply to robots.txt.
     let run = run(&list).with("--max-redirs 0 --max-filesize 10 --retry 0");
     ends(&run, 1);
     assert_eq!(other.requests("/rules"), 1);
@@ -175,7 +175,7 @@ fn one_that_is_coded_is_read_whether_that_was_asked_for_or_not_and_cut_like_any_
         [head.into_bytes(), body].concat()
     };
     let short = b"User-agent: *\nDisallow: /x\n".to_vec();
-    // A few bytes that stand for many.
+    // A few bytes that unpack to many.
     let bomb = [&short[..], &b"Disallow: /other\n".repeat(1 << 20)].concat();
     for engine in ["--engine blocking", "--engine async --compressed"] {
         for text in [&short, &bomb] {
@@ -208,7 +208,7 @@ fn a_redirect_to_where_it_is_known_to_be_forbidden_is_not_followed() {
         let mut list = vec![known.url("/first"), down.url("/first")];
         let paths = ["/within", "/known", "/down", "/unknown", "/fine"];
         list.extend(paths.map(|path| server.url(path)));
-        // Hosts are asked in their order.
+        // Hosts are visited in the order of the list.
         let run = run(&list)
             .with("--workers 1 --retry 0 --retry-all-errors")
             .with(engine);
@@ -253,7 +253,7 @@ fn a_crawl_delay_is_the_time_between_two_downloads_of_its_host() {
         }
         starts.sort();
         let spread = Duration::try_from(starts[3].duration_since(starts[0])).unwrap();
-        // Three gaps, less what the first start took longer than the last.
+        // Three gaps, minus the extra time that the first start took.
         assert!(spread >= Duration::from_millis(550), "{way}: {spread:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! What signals to the coordinator do, and to whom Ctrl-C goes.
+//! What signals to the coordinator do, and which processes Ctrl-C reaches.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::{Answer, Job, Run, Server, server, sha256};
 
-/// A run of which `/held` is in flight and `/next` waits behind it.
+/// A run with `/held` in flight and `/next` waiting behind it.
 fn held() -> (Server, Run, Job) {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
@@ -15,7 +15,7 @@ fn held() -> (Server, Run, Job) {
     (server, run, job)
 }
 
-/// Drains with `signal`: what runs is finished, the rest is left to the next run.
+/// Drains the run with `signal`: running downloads finish, and the rest is left for the next run.
 fn drains(signal: Signal, code: i32) {
     let (server, run, job) = held();
     job.signal(signal);
@@ -53,7 +53,7 @@ fn a_second_signal_ends_the_run_at_once() {
     job.signal(Signal::INT);
     job.wait_for_line("finishing 1 download (");
     job.signal(Signal::INT);
-    // The request is still held: it is not waited for.
+    // The run does not wait for the request, which is still held.
     let ended = job.finish().code(130);
     assert_eq!(ended.summary("stored"), 0, "{}", ended.text());
     assert_eq!(ended.summary("left"), 2, "{}", ended.text());
@@ -89,7 +89,7 @@ fn a_signal_before_anything_has_begun_ends_the_run() {
     let run = Run::new().with("-");
     let mut job = run.start_fed();
     job.wait_until("the run log", || run.log().path().exists());
-    // The listener is set up a moment after the run log: until then a signal kills.
+    // The handlers are set up shortly after the run log. Until then a signal kills.
     job.wait_until("the signals to be listened to", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", job.pid()));
         let caught = status.unwrap_or_default();
@@ -100,7 +100,7 @@ fn a_signal_before_anything_has_begun_ends_the_run() {
             .unwrap_or_default();
         mask & (1 << 1) != 0 && mask & (1 << 14) != 0
     });
-    // Its standard input stays open all the while.
+    // Its standard input stays open.
     let stdin = job.stdin.take();
     job.signal(Signal::INT);
     job.finish().code(130);
@@ -157,7 +157,7 @@ fn the_origin_of_a_simulation_is_not_reached_by_ctrl_c() {
 fn sigusr1_says_what_each_worker_is_doing() {
     let (server, _run, job) = held();
     let worker = job.worker(0, 1);
-    // Until the coordinator has heard that the worker took it up.
+    // Repeats until the coordinator knows that the worker has started the task.
     job.wait_until("the URL in the answer", || {
         job.signal(Signal::USR1);
         job.stderr()

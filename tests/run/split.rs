@@ -1,4 +1,4 @@
-//! `--split`: one file over several connections, across deaths, and within the cap of its host.
+//! `--split`: one file over several connections, across deaths, and within the limit of its host.
 
 use std::fs;
 use std::io::Write;
@@ -13,17 +13,17 @@ use crate::support::{Job, Run, ranges, sha256};
 
 const MIB: usize = 1024 * 1024;
 
-/// Twelve pieces, with up to four connections.
+/// Twelve pieces, on up to four connections.
 const SIZE: usize = 12 * MIB;
 
-/// From here on the body only trickles, until the server is told to send it.
+/// From this byte on, the body trickles until the server may send the rest.
 const HELD: usize = 8 * MIB;
 
 fn body() -> Vec<u8> {
     ranges::body(SIZE)
 }
 
-/// A server that knows ranges.
+/// A server that supports ranges.
 struct Parts {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -37,10 +37,10 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// First bytes of what was asked for, in order.
+    /// The first byte of each request, in order.
     asked: Vec<usize>,
     open: bool,
-    /// Connections on which an answer is under way.
+    /// Connections with a response in progress.
     busy: Vec<TcpStream>,
     /// Those of them on which the body trickles.
     trickling: Vec<TcpStream>,
@@ -73,7 +73,7 @@ impl Parts {
         self.shared.state.lock().unwrap().most_busy
     }
 
-    /// How many connections wait for the rest of the body: each brings another piece of it.
+    /// Returns the number of connections that wait for the rest of the body, one for each piece.
     fn waiting(&self) -> usize {
         let mut state = self.shared.state.lock().unwrap();
         state.trickling.retain(is_open);
@@ -99,7 +99,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         {
             let mut state = shared.state.lock().unwrap();
             state.asked.push(first);
-            // What the client has closed before it asked here is not busy any more.
+            // A connection that the client closed before this request is no longer busy.
             state.busy.retain(is_open);
             state.busy.push(stream.try_clone().unwrap());
             state.most_busy = state.most_busy.max(state.busy.len());
@@ -137,7 +137,7 @@ fn send(
     stream.write_all(&shared.body[at..end])
 }
 
-/// Whether the other side has not closed it, as far as arrived.
+/// Returns whether the client has kept it open, as far as the server knows.
 fn is_open(stream: &TcpStream) -> bool {
     let now = Timespec {
         tv_sec: 0,
@@ -149,7 +149,7 @@ fn is_open(stream: &TcpStream) -> bool {
     !polled[0].revents().intersects(gone)
 }
 
-/// How much of the partial body its note vouches for.
+/// Returns the number of bytes of the partial body that its note confirms.
 fn vouched(run: &Run) -> usize {
     let folder = run.path("downloads/.coordinator/partial");
     let partials = run.log().partials();
@@ -160,16 +160,16 @@ fn vouched(run: &Run) -> usize {
         .unwrap_or(0)
 }
 
-/// Waits until all that the server sends is there and noted. Every connection waits for one of the
-/// last four pieces then, so no request is on its way. How many there were: the first connection
-/// goes on from piece to piece with one, so this is not the number of pieces.
+/// Waits until everything that the server sends is noted. Then every connection waits for one of
+/// the last four pieces, so no request is in flight. Returns the number of requests. It is not the
+/// number of pieces, because the first connection receives several with one request.
 fn held_up(server: &Parts, run: &Run, job: &Job) -> usize {
     job.wait_until("a note of what is whole", || vouched(run) >= HELD);
     job.wait_until("four connections", || server.waiting() == 4);
     server.asked().len()
 }
 
-/// What was asked for after the first `before` requests is only what was not vouched for.
+/// Checks that all requests after the first `before` start at `whole` or later.
 fn check_asked(server: &Parts, before: usize, whole: usize) {
     let asked = server.asked();
     let again = asked[before..].iter().filter(|first| **first < whole);
@@ -209,7 +209,7 @@ fn a_killed_run_costs_only_what_is_behind_a_gap() {
         job.wait_until_alone();
         assert_eq!(run.log().files(), [""; 0]);
         server.open();
-        // Without parts as well: what is there is gone on with.
+        // A run without `--split` also continues the partial body.
         let run = run
             .without_arguments()
             .with(&format!("--workers 1 --mode {mode}"));
@@ -234,7 +234,7 @@ fn a_host_never_has_more_connections_at_work_than_its_cap() {
     ] {
         let server = Parts::start();
         let names = ["a", "b", "c"].map(|name| server.url(name));
-        // Whoever has nothing to do at that host does these, which are of another.
+        // Idle workers take these, which belong to another host.
         let port = server.addr.port();
         let others: Vec<_> = (0..100)
             .map(|number| format!("http://localhost:{port}/small/{number}"))

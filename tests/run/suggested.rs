@@ -1,4 +1,4 @@
-//! `--remote-header-name`: files under the names that their servers suggest.
+//! `--remote-header-name`: files named as their servers suggest.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn suggesting(name: &str) -> Server {
     Server::start().answer("/d?id=1", [Answer::StatusWith(200, header)])
 }
 
-/// The files in the output folder.
+/// Returns the names of the files in the output folder.
 fn files(run: &Run) -> Vec<String> {
     let entries = fs::read_dir(run.path("downloads")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -1,5 +1,5 @@
-//! What is written where: a pipe gets plain lines, a terminal shows what goes on, a program gets
-//! objects.
+//! Output by destination: plain lines for a pipe, live progress for a terminal, objects for a
+//! program.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn a_terminal_shows_what_goes_on_and_at_last_the_summary_alone() {
         let (server, run) = held();
         let terminal = Terminal::sized(&run, rows, columns);
         server.wait_for("/held", 1);
-        // The line of the run, and that of the download.
+        // The line of the run and the line of the download.
         terminal.wait_for("2 of 3 files");
         terminal.wait_for("/held");
         terminal.wait_for("ETA --");
@@ -261,7 +261,7 @@ fn a_long_list_is_counted_before_it_is_read_and_its_end_estimated_once_a_part_is
     job.wait_for_line("\"urls\":400002,\"listed\":true");
     job.kill();
     job.wait_until_alone();
-    // What is done already is known only by reading on.
+    // Only reading the list shows which files are stored already.
     let job = run.start();
     server.wait_for("/held", 2);
     job.wait_for_line("\"listed\":false");

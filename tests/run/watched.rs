@@ -1,5 +1,5 @@
-//! Runs that are watched while they go on (`--listen`): by programs, by people with a browser, and by
-//! clients who mean no good.
+//! Runs that are watched (`--listen`) by programs, by people with a browser, and by malicious
+//! clients.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +14,10 @@ use crate::support::browser::{Browser, chromium};
 use crate::support::run::urls;
 use crate::support::{Answer, Job, Run, Server};
 
-/// What stands in the line that says where the run is watched.
+/// The text before the address of the page.
 const PLACE: &str = "the run can be watched at ";
 
-/// A run of which one download waits for the test.
+/// A run with a download that waits for the test.
 struct Held {
     server: Server,
     _run: Run,
@@ -65,7 +65,7 @@ impl Held {
         Response::to(self.connect(), &head)
     }
 
-    /// `/status`, once `holds` of it.
+    /// Returns `/status` as soon as `holds` accepts it.
     fn status(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         self.job.wait_for(what, || {
             let status = serde_json::from_str(&self.get("/status").body).unwrap();
@@ -85,9 +85,9 @@ struct Response {
 }
 
 impl Response {
-    /// What is answered until the end of the connection.
+    /// Sends a request and reads until the end of the connection.
     fn to(mut stream: impl Read + Write, head: &str) -> Self {
-        // A server that refuses may have closed it.
+        // A server that refuses the request may have closed the connection.
         let _ = stream.write_all(head.as_bytes());
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes);
@@ -152,8 +152,9 @@ fn metrics_are_in_the_format_that_prometheus_reads() {
     held.job.finish().code(1);
 }
 
-/// Every sample by its name and labels. Checks what the format asks for: the type of each family comes
-/// before its samples, no sample comes twice, classes of a histogram grow, counters end in `_total`.
+/// Returns every sample by name and labels. Checks that the type of each family precedes its
+/// samples, that samples are unique, that histogram buckets grow, and that counters end in
+/// `_total`.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     assert!(text.ends_with('\n'));
     let (mut types, mut helped) = (BTreeMap::new(), HashSet::new());
@@ -193,7 +194,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-/// Asks Prometheus' own checker, where there is one.
+/// Checks the text with Prometheus' own checker, if it is installed.
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn ask_promtool(text: &str) {
     let started = Command::new("promtool")
@@ -238,7 +239,7 @@ fn what_is_not_meant_for_the_run_is_refused() {
     let held = held("");
     let host = held.address();
     for (code, head) in [
-        // The name of another site that was made to lead here.
+        // The name of another site that resolves to this address.
         (
             421,
             "GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned(),
@@ -273,12 +274,12 @@ fn what_is_not_meant_for_the_run_is_refused() {
 fn clients_that_say_or_read_nothing_hold_up_neither_the_run_nor_others_for_long() {
     let held = held("");
     let silent: Vec<TcpStream> = (0..64).map(|_| held.connect()).collect();
-    // They take every place, until their time is over.
+    // They use every place until they time out.
     held.job.wait_until("an answer all the same", || {
         held.get("/healthz").code == 200
     });
     drop(silent);
-    // These read nothing of what they follow.
+    // These clients do not read the events that they follow.
     let deaf = (0..24).map(|_| {
         let mut stream = held.connect();
         let head = format!("GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", held.address());
@@ -331,7 +332,7 @@ fn a_socket_file_is_for_its_owner_alone_and_goes_with_the_run() {
     server.release("/held");
     job.finish().code(0);
     assert!(path.symlink_metadata().is_err());
-    // What is no socket is not replaced.
+    // A file that is not a socket is not replaced.
     std::fs::write(&path, "a file").unwrap();
     run.finish().code(3).says(&["there is a file of that name"]);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file");
@@ -369,7 +370,7 @@ fn the_page_follows_the_run_on_every_screen_and_keeps_its_last_state() {
     browser.open(line.split_once(PLACE).unwrap().1);
     let heading = "document.querySelector('h1').textContent";
     let first = browser.evaluate(heading);
-    // It is followed without being loaded again.
+    // The page follows the run without a reload.
     browser.evaluate("window.mark = 1");
     let changed =
         format!("{heading} !== {first} && document.querySelectorAll('polyline').length === 2");

@@ -1,7 +1,7 @@
-"""The servers and proxies that are tried: how each is configured and started.
+"""The tested servers and proxies: how each is configured and started.
 
-Each is one that Debian offers, runs on loopback in a folder of the run, and has the same site. This
-must not know what is asked of it, or what is expected."""
+Each is packaged by Debian, runs on loopback in its own folder, and serves the same site. This module
+must not know the tests or the expected results."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-KEEP_ALIVE = 3  # Requests after which a server closes a connection, where that can be set.
+KEEP_ALIVE = 3  # Requests after which a server closes a connection, if it can be configured.
 
 
 def free_port():
@@ -25,12 +25,12 @@ def program(name):
 
 
 class Daemon:
-    """A program in the foreground, in a process group of its own."""
+    """A program in the foreground, in its own process group."""
 
     def __init__(self, folder):
         self.folder = Path(folder) / self.name
         self.folder.mkdir()
-        self.folder.chmod(0o777)  # Some give up root, and write here then.
+        self.folder.chmod(0o777)  # Some write here after they gave up root.
         self.log = self.folder / "access.log"
         self.process = None
 
@@ -50,7 +50,7 @@ class Daemon:
     ports_kept = None
 
     def ports(self):
-        """New ones at first, then the same again: a server that is restarted keeps its address."""
+        """Returns new ports at first, then the same: a restarted server keeps its address."""
         return self.ports_kept or (free_port(), free_port())
 
     def spawn(self):
@@ -72,7 +72,7 @@ class Daemon:
         return {"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": str(self.folder)}
 
     def stop(self):
-        """Ends the process, and what it started, by the process group that it was given."""
+        """Kills the process and its children by their process group."""
         if self.process:
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Five servers that limit what they serve, and what programs make of them with their defaults.
+"""Five servers with limits, and how programs cope with them by default.
 
     cargo build && tests/servers/limits.py [PROGRAM...]
 
-Prints a table in Markdown: for each server and program, how many of the files were stored, in which
-time, and how many requests the server refused. Needs nginx, and whichever of the programs are there.
+Prints a table in Markdown: for each server and program, the number of stored files, the time, and the
+number of refused requests. Needs nginx, and runs those programs that are installed.
 """
 import collections
 import os
@@ -131,7 +131,7 @@ def commands(urls, folder):
 
 
 def stored(folder):
-    """Whole files: half-written ones are smaller."""
+    """Returns the number of whole files. Partial ones are smaller."""
     out = folder / "out"
     return sum(path.is_file() and path.stat().st_size == 10000 and ".coordinator" not in path.parts
                for path in out.rglob("*"))

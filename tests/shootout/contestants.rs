@@ -1,4 +1,4 @@
-//! Who does the work gets a time, who does not gets none, and the slower one is slower.
+//! Contestants that do the work get a time, the others get none, and the slower one is slower.
 
 use std::process::Stdio;
 
@@ -44,7 +44,7 @@ fn a_slower_contestant_is_reported_slower() {
     assert!(late >= 1.0, "{late} leaves out the second before it starts");
     assert!(late > prompt, "{late} is not more than {prompt}");
     assert_eq!(held.output.status.code(), Some(0));
-    // Of the two bars, the one of the slower contestant is the longer one.
+    // The slower contestant has the longer bar.
     let table = held.table();
     let bar = |name: &str| {
         let mut rows = table.lines().skip_while(|line| !line.contains("median"));
@@ -84,7 +84,7 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
         assert!(told.contains(reason), "{name}: {told}");
         assert!(held.table().contains(told), "{name} is in the table");
     }
-    // The rest goes on.
+    // The other contestants continue.
     assert!(held.median("honest") > 0.0);
     assert!(held.median("threads") > 0.0);
     let files = &held.standing("threads")["runs"][0]["files"];
@@ -102,7 +102,7 @@ fn the_bare_system_calls_do_the_same_work() {
     assert_eq!(files.as_u64(), Some(7));
 }
 
-/// Those of other people that are on this machine.
+/// Tests those programs of other projects that are installed.
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn programs_of_others_do_the_same_work() {
@@ -141,7 +141,7 @@ fn programs_of_others_do_the_same_work() {
 fn an_interrupt_keeps_what_is_complete() {
     let set = Set::with(4);
     let (marker, up) = (set.path("marker"), set.path("up"));
-    // Does the work twice (watched, timed), and hangs in the second timed round.
+    // Does the work twice (watched, then timed), and hangs in the second timed round.
     let hanging = format!(
         "sh -c 'echo >> {marker}; if [ $(wc -l < {marker}) -ge 3 ]; then touch {up}; sleep 1000; \
          fi; exec {}'",

@@ -1,4 +1,4 @@
-//! A shootout that is held for a test, and what it found.
+//! A shootout that a test holds, and its results.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// This program.
+/// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
 /// A folder with a list, for one shootout.
@@ -14,14 +14,14 @@ pub struct Set {
     pub folder: TempDir,
 }
 
-/// What came of it.
+/// Output and results of a shootout.
 pub struct Held {
     pub output: Output,
     pub results: Value,
 }
 
 impl Set {
-    /// With so many URLs.
+    /// Creates a list with this number of URLs.
     pub fn with(urls: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let list: String = (0..urls)
@@ -35,7 +35,7 @@ impl Set {
         self.folder.path().join(name)
     }
 
-    /// The command, without arguments of the test's own.
+    /// Returns the command without the test's own arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         command
@@ -84,7 +84,7 @@ impl Held {
             .unwrap_or_else(|| panic!("{name} has no time: {}", self.standing(name)))
     }
 
-    /// Why it failed.
+    /// Returns why it failed.
     pub fn failure(&self, name: &str) -> &str {
         let standing = self.standing(name);
         assert_eq!(standing["state"]["state"], "failed", "{name}: {standing}");
@@ -103,7 +103,7 @@ pub fn standings(results: &Value) -> &Vec<Value> {
         .expect("an array")
 }
 
-/// A contestant that does the work: this program itself, by its own command line.
+/// Returns a contestant that does the work: this program with its usual command line.
 pub fn honest() -> String {
     format!("{PROGRAM} --quiet --workers 3 --output {{out}} {{urls}}")
 }

@@ -1,4 +1,4 @@
-//! The first sentences: true of whatever the figures are.
+//! The first sentences, which must be true whatever the figures are.
 
 use coordinator::shootout::lead::lead;
 use coordinator::shootout::result::{Standing, State};
@@ -75,7 +75,7 @@ fn rounds_that_overlap_are_no_win_but_one_slow_round_hides_no_winner() {
         overlap.starts_with("a and b are about equally fast: 510 ms to 550 ms"),
         "{overlap}"
     );
-    // The slow round of the winner is longer than any of the loser.
+    // The slow round of the winner is longer than any round of the loser.
     let held_up = told(vec![
         noisy("a", [0.50, 0.51, 9.0]),
         noisy("b", [3.0, 3.1, 3.2]),

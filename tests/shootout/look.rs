@@ -1,5 +1,5 @@
-//! How the page looks, in a real browser: whether it fits, whether everyone can read it, whether colours
-//! tell families apart.
+//! How the page looks in a real browser: whether it fits, is legible for everyone, and has colours
+//! that distinguish families.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::support::browser::{Browser, chromium};
 
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// The page with everyone on it, opened, and the folder that it is in.
+/// Opens the page with every contestant. Returns the browser and the page's folder.
 fn open() -> Option<(Browser, TempDir)> {
     let program = chromium()?;
     let folder = tempfile::tempdir().expect("a folder");
@@ -56,7 +56,7 @@ fn nothing_is_wider_than_the_screen_and_what_scrolls_says_so() {
                 _ => {}
             }
         }
-        // What stays while the rest of the table scrolls leaves room for the rest.
+        // The part of the table that does not scroll leaves room for the part that does.
         let fixed = browser.number(
             "(first => getComputedStyle(first).position === 'sticky'
                 ? first.offsetWidth / first.closest('.box').clientWidth : 0)
@@ -72,7 +72,7 @@ fn paper_is_white_and_holds_the_whole_table() {
         return;
     };
     for scheme in SCHEMES {
-        // A4 upright, without its margins.
+        // A4 portrait, without margins.
         browser.paper(718, scheme);
         browser.settle();
         browser.keep(&format!("paper-{scheme}"));
@@ -120,7 +120,7 @@ fn each_scale_has_its_axis_once() {
             "{panel}"
         );
     }
-    // The common scale is as long as the slowest run, the other as long as the slowest parallel one.
+    // The common scale ends with the slowest run, the other with the slowest parallel run.
     let ends = |browser: &mut Browser, panel: &str| -> Vec<f64> {
         let script = format!(
             "[...document.querySelectorAll('[data-panel={panel}] .strip')].map(strip =>
@@ -137,7 +137,7 @@ fn each_scale_has_its_axis_once() {
     assert!(own.iter().all(|end| *end > 95.0), "{own:?}");
 }
 
-/// What has too little contrast, and how much was looked at.
+/// Elements with too little contrast, and the number of elements checked.
 #[derive(Debug, Deserialize)]
 struct Contrast {
     texts: usize,
@@ -145,8 +145,8 @@ struct Contrast {
     faint: Vec<Value>,
 }
 
-/// WCAG 2.2, AA: text has a contrast of 4.5 to what is behind it (1.4.3), what carries a figure one of 3
-/// (1.4.11).
+/// WCAG 2.2, level AA: text has a contrast of 4.5 to its background (1.4.3), and a mark that
+/// carries a figure has one of 3 (1.4.11).
 const CONTRAST: &str = r#"(() => {
   const colour = (text) => {
     const numbers = text.match(/[\d.]+/g).map(Number);
@@ -258,7 +258,7 @@ fn each_family_has_one_colour_that_every_eye_tells_from_the_others() {
             for (place, (one, here)) in seen.iter().enumerate() {
                 for (other, there) in &seen[place + 1..] {
                     let distance = distance(*here, *there);
-                    // A difference of 0.02 can just be seen.
+                    // A difference of 0.02 is just visible.
                     assert!(
                         distance > 0.08,
                         "{scheme}, {name}: {one} and {other} differ by {distance}"
@@ -327,7 +327,7 @@ fn times(matrix: Matrix, vector: [f64; 3]) -> [f64; 3] {
     matrix.map(|row| row.iter().zip(vector).map(|(one, other)| one * other).sum())
 }
 
-/// Oklab (Ottosson, 2020), in which distances are about those that people see.
+/// Returns the colour in Oklab (Ottosson, 2020), where distances match what people see.
 fn oklab(eye: Matrix, linear: [f64; 3]) -> [f64; 3] {
     let seen = times(eye, linear).map(|part| part.clamp(0.0, 1.0));
     let cones = times(

@@ -1,4 +1,4 @@
-//! The page as markup, for results of every shape; that a browser shows it is tested with a browser.
+//! The markup of the page, for results of every shape. Other tests show it in a browser.
 
 use coordinator::shootout::report::page;
 use coordinator::shootout::result::Standing;
@@ -13,7 +13,7 @@ fn count(page: &str, part: &str) -> usize {
     page.matches(part).count()
 }
 
-/// The part of the page from where a chart begins to where the next figure does.
+/// Returns the part of the page from the start of a chart to the end of its figure.
 fn chart<'a>(page: &'a str, kind: &str) -> &'a str {
     let (_, from) = page
         .split_once(&format!("data-chart=\"{kind}\""))

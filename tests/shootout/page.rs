@@ -1,5 +1,5 @@
-//! The page of a real shootout in a real browser: what is there, what it asks for, how keys reach it, and
-//! that every export says the same.
+//! The page of a real shootout in a real browser: its content, its requests, its keys, and that
+//! every export has the same figures.
 
 use std::path::Path;
 
@@ -64,7 +64,7 @@ fn a_browser_shows_every_bar_and_lane_and_asks_for_nothing() {
     stays_by_itself(&browser);
 }
 
-/// The bars are as long as the times say, from zero.
+/// Checks that bars start at zero and have lengths in proportion to the times.
 fn lengths_are_true(browser: &mut Browser, standings: &[&Value]) {
     let script = "[...document.querySelectorAll('[data-chart=speed] rect.bar')]
         .map(bar => bar.getBoundingClientRect().width)";
@@ -104,8 +104,8 @@ fn keys_reach_every_download(browser: &mut Browser) {
     assert_ne!(browser.evaluate(panel), first);
 }
 
-/// Names, headings and figures: the same ones in the same order on the page, on the terminal, in Markdown
-/// and in CSV.
+/// Checks that names, headings and figures are the same, in the same order, on the page, on the
+/// terminal, in Markdown and in CSV.
 fn every_export_says_the_same(browser: &mut Browser, held: &Held, csv: &Path, markdown: &Path) {
     let script = "[...document.querySelectorAll('table tr')].map(row =>
         [...row.children].map(cell => cell.textContent.trim()))";
@@ -166,7 +166,7 @@ fn every_export_says_the_same(browser: &mut Browser, held: &Held, csv: &Path, ma
         let median: f64 = row[4].parse().expect("a number");
         assert!((median - held.median(row[2])).abs() < 1e-12, "{row:?}");
     }
-    // After the figures of the table come two points of the scan, in which five take part.
+    // The last rows are two points of the scan, in which five contestants take part.
     assert_eq!(csv.len(), 1 + 7 + 2 * 5, "{text}");
 }
 

@@ -1,5 +1,4 @@
-//! Results of every shape, made of figures: who finished when, at what cost. What they are of is real (the
-//! types that a shootout fills), what is in them is not.
+//! Results of every shape with invented figures. The types are the real ones of a shootout.
 
 use coordinator::shootout::result::{
     About, Family, Figures, Run, ScanPoint, Scenario, Shootout, Standing, State,
@@ -7,7 +6,7 @@ use coordinator::shootout::result::{
 use coordinator::shootout::timeline::{Lane, Span, Task, Timeline};
 use coordinator::shootout::tree::{Counted, Memory};
 
-/// One that finished its rounds in `walls` seconds, with `cpu` seconds in user mode and in the kernel.
+/// A contestant with rounds of `walls` seconds, and `cpu` seconds in user and in kernel mode.
 pub fn measured(name: &str, walls: &[f64], cpu: (f64, f64), mib: f64) -> Standing {
     let runs: Vec<Run> = (1..)
         .zip(walls)
@@ -63,7 +62,7 @@ fn family(name: &str) -> Family {
     }
 }
 
-/// Two rounds about `wall`, and the same CPU time and memory for everyone.
+/// Three rounds of about `wall`, with the same CPU time and memory for every contestant.
 pub fn about(name: &str, wall: f64) -> Standing {
     let walls = [wall * 0.999, wall, wall * 1.001];
     measured(name, &walls, (0.01, 0.01), 8.0)
@@ -76,7 +75,7 @@ pub fn failed(name: &str, reason: &str) -> Standing {
     }
 }
 
-/// With lanes of five downloads each.
+/// Adds lanes of five downloads each.
 pub fn with_lanes(standing: Standing, lanes: u32) -> Standing {
     let length_us = standing.runs[0].wall_s * 1e6;
     let each = length_us / 5.2;
@@ -144,7 +143,7 @@ pub fn shootout(scenario: Scenario) -> Shootout {
     }
 }
 
-/// As many as take part at most on a machine where everything is installed, one of them in vain.
+/// The most contestants that can take part when everything is installed. One of them fails.
 pub fn sixteen() -> Shootout {
     let walls = |wall: f64| [wall, wall * 1.004, wall * 1.012, wall * 1.003, wall * 1.2];
     let one = |name: &str, wall: f64, cpu: f64, mib: f64| Standing {

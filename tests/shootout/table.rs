@@ -1,4 +1,4 @@
-//! The table on a terminal that is narrow.
+//! The table on a narrow terminal.
 
 use coordinator::shootout::terminal::write;
 
@@ -25,7 +25,7 @@ fn sentences_are_broken_between_words() {
     assert_eq!(narrow[..end].join(" "), lines(usize::MAX)[..2].join(" "));
 }
 
-/// The table, from its headings to its last row.
+/// Returns the table, from its headings to its last row.
 fn table(width: usize) -> Vec<String> {
     let lines = lines(width).into_iter();
     let from = lines.skip_while(|line| !line.trim_start().starts_with("entrant"));
@@ -50,7 +50,7 @@ fn a_narrow_terminal_has_fewer_columns_and_no_torn_lines() {
     assert_eq!(headings(usize::MAX), all);
     let at_80 = headings(80);
     assert_eq!(at_80, ["entrant", "median", "CPU"]);
-    // What stays is in the same order.
+    // The remaining columns keep their order.
     let mut rest = all.iter();
     assert!(
         at_80

@@ -77,7 +77,7 @@ pub struct World {
     paused: Option<(u64, bool)>,
     /// Every event and action, in words; empty unless asked for.
     pub trace: Option<Vec<String>>,
-    /// Of the same, cheap.
+    /// Of the actions among them: the same in every process.
     pub fingerprint: u64,
 }
 
@@ -267,9 +267,11 @@ impl World {
             return;
         };
         let line = format!("{:>12.6} {direction} {what:?}", self.now as f64 / 1e9);
-        let mut hasher = std::hash::DefaultHasher::new();
-        (self.fingerprint, &line).hash(&mut hasher);
-        self.fingerprint = hasher.finish();
+        if direction == '<' {
+            let mut hasher = std::hash::DefaultHasher::new();
+            (self.fingerprint, &line).hash(&mut hasher);
+            self.fingerprint = hasher.finish();
+        }
         trace.push(line);
     }
 

@@ -1,4 +1,4 @@
-//! A headless Chromium, spoken to over its debugging pipe.
+//! A headless Chromium that is controlled over its debugging pipe.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -8,10 +8,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Set to a folder, pictures of pages are kept there for a person to look at.
+/// The environment variable with the folder for pictures of pages.
 const PICTURES: &str = "PAGE_PICTURES";
 
-/// Names that Chromium goes by.
+/// Names of the Chromium program.
 const NAMES: [&str; 4] = [
     "chromium",
     "chromium-browser",
@@ -19,7 +19,7 @@ const NAMES: [&str; 4] = [
     "google-chrome-stable",
 ];
 
-/// Settings that keep it to the page: none of them changes what a page may do.
+/// Options that turn off what is unrelated to the page. None changes what a page may do.
 const OPTIONS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -44,7 +44,7 @@ pub struct Browser {
     events: VecDeque<Value>,
 }
 
-/// The browser of this machine. Without one the test is skipped, and says so; in CI it fails.
+/// Returns the name of the browser. Without one the test is skipped; in CI it fails.
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub fn chromium() -> Option<&'static str> {
     let there = |name: &&str| {
@@ -69,7 +69,7 @@ pub fn chromium() -> Option<&'static str> {
 impl Browser {
     pub fn start(program: &str) -> Self {
         let profile = tempfile::tempdir().expect("a folder");
-        // It reads commands from descriptor 3, and answers on 4.
+        // Chromium reads commands from descriptor 3 and answers on descriptor 4.
         let mut process = Command::new("sh")
             .args([
                 "-c",
@@ -104,7 +104,7 @@ impl Browser {
         browser
     }
 
-    /// Calls a method, and waits for what it returns. Events on the way are kept.
+    /// Calls a method and returns its result. Keeps the events that arrive in between.
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.calls += 1;
         let id = self.calls;
@@ -134,7 +134,7 @@ impl Browser {
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
-    /// Opens a page, and waits until it has loaded.
+    /// Opens a page and waits until it has loaded.
     pub fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({ "url": url }));
         let loaded = |event: &Value| event["method"] == "Page.loadEventFired";
@@ -144,13 +144,13 @@ impl Browser {
         }
     }
 
-    /// What has happened so far: all events of these methods.
+    /// Returns all events so far of these methods.
     pub fn events(&self, methods: &[&str]) -> Vec<&Value> {
         let wanted = |event: &&Value| methods.iter().any(|method| event["method"] == *method);
         self.events.iter().filter(wanted).collect()
     }
 
-    /// The value of an expression in the page; promises are waited for.
+    /// Returns the value of an expression in the page. Waits for promises.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({
             "expression": expression, "returnByValue": true, "awaitPromise": true,
@@ -163,13 +163,13 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// How many elements a selector finds.
+    /// Returns the number of elements that match a selector.
     pub fn count(&mut self, selector: &str) -> u64 {
         let found = self.evaluate(&format!("document.querySelectorAll({selector:?}).length"));
         found.as_u64().expect("a number")
     }
 
-    /// A key, pressed and released.
+    /// Presses and releases a key.
     pub fn press(&mut self, key: &str) {
         for kind in ["keyDown", "keyUp"] {
             self.call(
@@ -179,7 +179,7 @@ impl Browser {
         }
     }
 
-    /// Makes the screen so wide, and light or dark.
+    /// Sets the width of the screen, and a light or dark colour scheme.
     pub fn screen(&mut self, width: u32, scheme: &str) {
         let metrics = json!({
             "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500,
@@ -189,7 +189,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", media);
     }
 
-    /// Shows it as it is printed on paper so wide, by someone whose screen is light or dark.
+    /// Shows the page as printed on paper of this width, for a user with a light or dark screen.
     pub fn paper(&mut self, width: u32, scheme: &str) {
         self.screen(width, scheme);
         let media = json!({ "media": "print", "features": [
@@ -198,7 +198,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", media);
     }
 
-    /// The whole page as PNG.
+    /// Returns a picture of the whole page, as PNG.
     pub fn picture(&mut self) -> Vec<u8> {
         let parameters = json!({ "format": "png", "captureBeyondViewport": true, "clip": {
             "x": 0, "y": 0, "scale": 1,
@@ -214,14 +214,14 @@ impl Browser {
 }
 
 impl Browser {
-    /// Waits until what the screen's new size brings about has been done.
+    /// Waits until the page has adapted to the new size of the screen.
     pub fn settle(&mut self) {
         self.evaluate(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
         );
     }
 
-    /// Waits until an expression holds; fails if it does not in a minute.
+    /// Waits until an expression holds. Fails after a minute.
     pub fn wait_for(&mut self, condition: &str) {
         self.evaluate(&format!(
             "new Promise((done, fail) => {{
@@ -232,12 +232,12 @@ impl Browser {
         ));
     }
 
-    /// The value of an expression that is a number.
+    /// Returns the value of an expression that is a number.
     pub fn number(&mut self, expression: &str) -> f64 {
         self.evaluate(expression).as_f64().expect("a number")
     }
 
-    /// Keeps a picture, if a person wants to look at it.
+    /// Keeps a picture if [`PICTURES`] is set.
     pub fn keep(&mut self, name: &str) {
         if let Some(folder) = std::env::var_os(PICTURES) {
             let path: PathBuf = Path::new(&folder).join(format!("{name}.png"));

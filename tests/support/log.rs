@@ -1,4 +1,4 @@
-//! The run log as a user's tool reads it: lines of JSON, by the documented keys.
+//! The run log as a user's tool reads it: lines of JSON with the documented keys.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One line. An unknown key fails, so that nobody adds one without telling the tests.
+/// A line. An unknown key fails, so that no key is added without a change of the tests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -56,7 +56,7 @@ pub struct TaskDeath {
     pub phase: Option<String>,
 }
 
-/// One line of the log of deaths.
+/// A line of the log of deaths.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Death {
@@ -106,12 +106,12 @@ pub struct Problem {
 }
 
 impl Record {
-    /// The kind of failure, or an empty text.
+    /// Returns the kind of failure, or an empty text.
     pub fn kind(&self) -> &str {
         self.error.as_ref().map_or("", |error| &error.kind)
     }
 
-    /// What went wrong, or an empty text.
+    /// Returns the message of the failure, or an empty text.
     pub fn message(&self) -> &str {
         self.error.as_ref().map_or("", |error| &error.message)
     }
@@ -128,14 +128,14 @@ impl Log {
         self.output.join(".coordinator/results.jsonl")
     }
 
-    /// The text so far; a line that is being written is left out.
+    /// Returns the text so far, without a line that is still being written.
     pub fn text(&self) -> String {
         let mut text = fs::read_to_string(self.path()).unwrap_or_default();
         text.truncate(text.rfind('\n').map_or(0, |at| at + 1));
         text
     }
 
-    /// Every line that is a record, in order; others are left out.
+    /// Returns every record, in order. Skips lines that are not JSON.
     pub fn records(&self) -> Vec<Record> {
         let text = self.text();
         text.lines()
@@ -151,7 +151,7 @@ impl Log {
         self.output.join(".coordinator/deaths.jsonl")
     }
 
-    /// Every whole line of the log of deaths, in order.
+    /// Returns every whole line of the log of deaths, in order.
     pub fn deaths(&self) -> Vec<Death> {
         let mut text = fs::read_to_string(self.deaths_path()).unwrap_or_default();
         text.truncate(text.rfind('\n').map_or(0, |at| at + 1));
@@ -163,33 +163,33 @@ impl Log {
             .collect()
     }
 
-    /// The records of this URL.
+    /// Returns the records of this URL.
     pub fn of(&self, url: &str) -> Vec<Record> {
         let mut records = self.records();
         records.retain(|record| record.url == url);
         records
     }
 
-    /// The one record of this URL.
+    /// Returns the only record of this URL.
     pub fn one(&self, url: &str) -> Record {
         let mut records = self.of(url);
         assert_eq!(records.len(), 1, "records of {url}: {records:#?}");
         records.remove(0)
     }
 
-    /// How many records have this outcome.
+    /// Returns the number of records with this outcome.
     pub fn count(&self, outcome: &str) -> usize {
         let records = self.records();
         records.iter().filter(|r| r.outcome == outcome).count()
     }
 
-    /// The file of a record, as it is on disk.
+    /// Returns the content of a record's file on disk.
     pub fn file(&self, record: &Record) -> Vec<u8> {
         let path = record.path.as_ref().expect("a record with a file");
         fs::read(self.output.join(path)).expect("the file of a record is there")
     }
 
-    /// Checks that the file of a stored record has its size and hash, and that the hash is
+    /// Checks that the file of a stored record has the recorded size and hash, and that the hash is
     /// `expected`.
     pub fn check(&self, record: &Record, expected: &str) {
         assert_eq!(record.outcome, "stored", "{record:#?}");
@@ -199,12 +199,12 @@ impl Log {
         assert_eq!(super::sha256(&file), expected, "{record:#?}");
     }
 
-    /// What lies in the folder for partial bodies.
+    /// Returns the names of the files in the folder for partial bodies.
     pub fn partials(&self) -> Vec<String> {
         let folder = self.output.join(".coordinator/partial");
         let mut all = Vec::new();
         for name in names(&folder) {
-            // Each worker has a folder of its own there.
+            // Each worker has its own folder there.
             match folder.join(&name).is_dir() {
                 true => {
                     let inner = names(&folder.join(&name));
@@ -216,7 +216,7 @@ impl Log {
         all
     }
 
-    /// The names of the files in the output folder.
+    /// Returns the names of the files in the output folder.
     pub fn files(&self) -> Vec<String> {
         let mut names = names(&self.output);
         names.retain(|name| name != ".coordinator");

@@ -1,7 +1,7 @@
-//! The process table, as far as tests look at it.
+//! The part of the process table that tests read.
 //!
-//! Processes of a run are found by a mark, so that they are found also when their parent is dead: in
-//! their environment, which is inherited, or in their arguments, where workers name their folder.
+//! A mark identifies the processes of a run, even when their parent has died. It is in their
+//! environment, which is inherited, or in their arguments, because workers name their folder.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::wait;
 /// The environment variable that marks a run's processes.
 pub const MARK: &str = "COORDINATOR_TEST_RUN";
 
-/// One process. Its start time tells it from a later one with the same id.
+/// A process. Its start time distinguishes it from a later one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
@@ -21,7 +21,7 @@ pub struct Process {
     pub arguments: Vec<String>,
 }
 
-/// What `/proc/PID/stat` says.
+/// Fields of `/proc/PID/stat`.
 struct Stat {
     state: char,
     parent: u32,
@@ -31,7 +31,7 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses, and may hold anything.
+    // The name is in parentheses and may contain anything.
     let fields: Vec<_> = text[text.rfind(')')? + 1..].split_whitespace().collect();
     Some(Stat {
         state: fields.first()?.chars().next()?,
@@ -42,7 +42,7 @@ fn stat(pid: u32) -> Option<Stat> {
 }
 
 impl Process {
-    /// The process with this id, if there is one that lives.
+    /// Returns the living process with this id.
     pub fn find(pid: u32) -> Option<Self> {
         let stat = stat(pid).filter(|stat| !"ZX".contains(stat.state))?;
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -58,7 +58,7 @@ impl Process {
         })
     }
 
-    /// All that live and bear this mark.
+    /// Returns all living processes with this mark.
     pub fn marked(mark: &str) -> Vec<Self> {
         let wanted = format!("{MARK}={mark}");
         let bears = |pid: u32| {
@@ -89,23 +89,23 @@ impl Process {
         stat(self.pid).map(|stat| stat.parent)
     }
 
-    /// Its process group.
+    /// Returns its process group.
     pub fn group(&self) -> Option<u32> {
         stat(self.pid).map(|stat| stat.group)
     }
 
-    /// `worker` or `origin` or nothing: what kind of process of ours it is.
+    /// Returns what kind of process it is: `worker`, `origin` or nothing.
     pub fn role(&self) -> Option<&str> {
         self.arguments.get(1).map(String::as_str)
     }
 
-    /// The value of an option it was started with.
+    /// Returns the value of a command-line option.
     pub fn option(&self, name: &str) -> Option<&str> {
         let at = self.arguments.iter().position(|part| part == name)?;
         self.arguments.get(at + 1).map(String::as_str)
     }
 
-    /// What its descriptors are, by number: targets of the links in `/proc/PID/fd`.
+    /// Returns its descriptors: number, and target of the link in `/proc/PID/fd`.
     pub fn descriptors(&self) -> Vec<(u32, String)> {
         let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.pid)) else {
             return Vec::new();
@@ -122,7 +122,7 @@ impl Process {
         all
     }
 
-    /// Sends it a signal; nothing happens if it is gone.
+    /// Sends it a signal. Does nothing if it has ended.
     pub fn signal(&self, signal: Signal) {
         if self.lives()
             && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
@@ -131,11 +131,12 @@ impl Process {
         }
     }
 
-    /// Sends it SIGSTOP, and waits until it has stopped.
+    /// Returns whether it is stopped.
     pub fn is_stopped(&self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.state == 'T')
     }
 
+    /// Sends it SIGSTOP, and waits until it has stopped.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         wait(

@@ -1,16 +1,16 @@
-//! What servers of tests that know ranges have in common.
+//! Common parts of test servers that support ranges.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use super::server;
 
-/// A body of this size, in which every part differs from those beside it.
+/// Returns a body of this size, in which every part differs from its neighbours.
 pub fn body(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at / 13 % 251) as u8).collect()
 }
 
-/// Hands each connection to `serve`, on a thread of its own; where they are accepted.
+/// Passes each connection to `serve`, on its own thread. Returns the address.
 pub fn accept(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("it has one");
@@ -23,13 +23,13 @@ pub fn accept(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr 
     addr
 }
 
-/// The head of the next request, in lower case.
+/// Reads the head of the next request, in lower case.
 pub fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(server::read_head(stream)?.to_ascii_lowercase())
 }
 
-/// What is asked for of a body of this size: from where on, and up to where. A range is asked for on
-/// condition that the tag is `"tag"`.
+/// Returns the start and the end of the requested part of a body of this size. A range request must
+/// have the condition that the tag is `"tag"`.
 pub fn range(head: &str, size: usize) -> (usize, usize) {
     let mut lines = head.lines();
     let range = lines.find_map(|line| line.strip_prefix("range: bytes="));
@@ -43,7 +43,7 @@ pub fn range(head: &str, size: usize) -> (usize, usize) {
     (first.parse().expect("a number"), end)
 }
 
-/// The head of the answer to that.
+/// Returns the head of the response with this range.
 pub fn head((first, end): (usize, usize), size: usize) -> String {
     let line = if (first, end) == (0, size) {
         "200 OK\r\nAccept-Ranges: bytes".to_owned()

@@ -1,4 +1,4 @@
-//! Runs of the program: how they are started, watched and ended.
+//! Runs of the program: starting, watching and ending them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,8 +17,7 @@ use super::log::{Log, Record};
 use super::process::{MARK, Process};
 use super::{wait, wait_until};
 
-/// A folder with a list and an output folder, and the command to run in it. The command can be run
-/// any number of times.
+/// A folder with a list and an output folder, and the command to run there any number of times.
 #[derive(Debug)]
 pub struct Run {
     folder: TempDir,
@@ -30,7 +29,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The built program, in a folder of its own, without arguments: reads `urls.txt`, stores in
+    /// The built program in its own folder, without arguments: reads `urls.txt`, stores in
     /// `downloads`.
     pub fn new() -> Self {
         Self::of(env!("CARGO_BIN_EXE_coordinator"))
@@ -66,20 +65,20 @@ impl Run {
         self
     }
 
-    /// Adds arguments, separated by spaces.
+    /// Adds arguments that are separated by spaces.
     pub fn with(mut self, arguments: &str) -> Self {
         self.arguments
             .extend(arguments.split_whitespace().map(OsString::from));
         self
     }
 
-    /// Adds one argument as it is.
+    /// Adds one argument without splitting it.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Writes an executable script of sh(1) into the folder.
+    /// Writes an executable sh(1) script into the folder.
     pub fn script(self, name: &str, text: &str) -> Self {
         let path = self.path(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("the script can be written");
@@ -87,7 +86,7 @@ impl Run {
         self
     }
 
-    /// Forgets all arguments.
+    /// Removes all arguments.
     pub fn without_arguments(mut self) -> Self {
         self.arguments.clear();
         self
@@ -99,18 +98,18 @@ impl Run {
         self
     }
 
-    /// Starts the program through another: `sh -c 'ulimit -n 20; exec "$0" "$@"'`.
+    /// Starts the program through another one, such as `sh -c 'ulimit -n 20; exec "$0" "$@"'`.
     pub fn through<T: Into<OsString>>(mut self, before: impl IntoIterator<Item = T>) -> Self {
         self.before = before.into_iter().map(Into::into).collect();
         self
     }
 
-    /// A path in the folder.
+    /// Returns a path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The default output folder, which depends on the arguments.
+    /// Returns the log in the default output folder, which depends on the arguments.
     pub fn log(&self) -> Log {
         let simulates = |argument: &OsString| argument.to_string_lossy().starts_with("--simulate");
         let output = match self.arguments.iter().any(simulates) {
@@ -122,7 +121,7 @@ impl Run {
         }
     }
 
-    /// What its processes bear in their environment.
+    /// Returns the mark in the environment of the run's processes.
     pub fn mark(&self) -> String {
         self.mark.clone()
     }
@@ -143,12 +142,12 @@ impl Run {
         command
     }
 
-    /// Starts it, with its output captured and nothing to read.
+    /// Starts it with captured output and no input.
     pub fn start(&self) -> Job {
         self.start_with(Stdio::null())
     }
 
-    /// Starts it, to be fed through [`Job::stdin`].
+    /// Starts it with input from [`Job::stdin`].
     pub fn start_fed(&self) -> Job {
         self.start_with(Stdio::piped())
     }
@@ -162,12 +161,12 @@ impl Run {
         Job::start(command, self.mark.clone(), self.log())
     }
 
-    /// Runs it to its end.
+    /// Runs it until it ends.
     pub fn finish(&self) -> Ended {
         self.start().finish()
     }
 
-    /// Runs it to its end with more arguments, this time only.
+    /// Runs it until it ends, with more arguments for this time only.
     pub fn finish_with(&self, more: impl IntoIterator<Item = OsString>) -> Ended {
         let mut command = self.command();
         command
@@ -179,7 +178,7 @@ impl Run {
     }
 }
 
-/// What a program wrote so far, taken in by a thread.
+/// The output of a program so far, which a thread reads.
 #[derive(Clone, Debug, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -189,7 +188,7 @@ impl Captured {
         let buffer = captured.clone();
         let thread = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
-            // A terminal whose other end is closed fails to be read.
+            // Reading a terminal fails when its other end is closed.
             while let Ok(count @ 1..) = source.read(&mut chunk) {
                 buffer.lock().extend_from_slice(&chunk[..count]);
             }
@@ -210,7 +209,7 @@ impl Captured {
     }
 }
 
-/// A running program. Dropping it kills it, and every process it started.
+/// A running program. Dropping it kills the program and every process that it started.
 #[derive(Debug)]
 pub struct Job {
     child: Mutex<Child>,
@@ -265,7 +264,7 @@ impl Job {
         self.stderr.text()
     }
 
-    /// What was seen of it, for messages.
+    /// Describes the state of the run, for messages.
     pub fn seen(&self) -> String {
         format!(
             "seen so far: stdout:\n{}stderr:\n{}run log:\n{}processes: {:#?}",
@@ -284,7 +283,7 @@ impl Job {
         wait_until(what, holds, || self.seen());
     }
 
-    /// Waits for a whole line on standard error that contains `part`, and returns it.
+    /// Waits for a whole line on standard error that contains `part`. Returns the line.
     pub fn wait_for_line(&self, part: &str) -> String {
         self.wait_for(&format!("a line with {part:?}"), || {
             let text = self.stderr();
@@ -296,14 +295,14 @@ impl Job {
         })
     }
 
-    /// Waits for a record of `url`, and returns the first.
+    /// Waits for a record of `url`. Returns the first.
     pub fn wait_for_record(&self, url: &str) -> Record {
         self.wait_for(&format!("a record of {url}"), || {
             self.log.of(url).into_iter().next()
         })
     }
 
-    /// The living processes of this run.
+    /// Returns the living processes of this run.
     pub fn processes(&self) -> Vec<Process> {
         Process::marked(&self.mark)
     }
@@ -324,7 +323,7 @@ impl Job {
         })
     }
 
-    /// The program itself.
+    /// Returns the process of the program.
     pub fn process(&self) -> Process {
         Process::find(self.pid()).expect("the program runs")
     }
@@ -340,7 +339,7 @@ impl Job {
         stdin.flush().expect("it reads");
     }
 
-    /// Kills it with SIGKILL, and waits until it is dead; its children are on their own.
+    /// Kills it with SIGKILL, and waits until it is dead. Does not kill its children.
     pub fn kill(&self) {
         let mut child = self.child();
         child.kill().expect("it can be killed");
@@ -354,13 +353,13 @@ impl Job {
         });
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn finish(mut self) -> Ended {
         drop(self.stdin.take());
         let status = self.wait_for("the program to end", || {
             self.child().try_wait().expect("it can be waited for")
         });
-        // Whoever inherited standard error must be gone as well, or reading would not end.
+        // Processes that inherited standard error must end first, or the readers would not.
         self.wait_until_alone();
         for reader in self.readers.drain(..) {
             reader.join().expect("reading does not panic");
@@ -384,7 +383,7 @@ impl Drop for Job {
     }
 }
 
-/// How a run ended, and what it wrote.
+/// The exit status of a run and its output.
 #[derive(Clone, Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -393,7 +392,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Checks the exit code, and that nobody panicked.
+    /// Checks the exit code, and that nothing panicked.
     pub fn code(self, expected: i32) -> Self {
         let status = (self.status.code(), self.status.signal());
         assert_eq!(status, (Some(expected), None), "{}", self.text());
@@ -401,7 +400,7 @@ impl Ended {
         self
     }
 
-    /// Checks that a line on standard error contains all of these, and returns it.
+    /// Checks that a line on standard error contains all `parts`. Returns the line.
     pub fn says(&self, parts: &[&str]) -> &str {
         self.stderr
             .lines()
@@ -409,9 +408,9 @@ impl Ended {
             .unwrap_or_else(|| panic!("no line with {parts:?}: {}", self.text()))
     }
 
-    /// The count in a row of the summary; 0 if there is no such row.
+    /// Returns the count in a row of the summary, or 0 if there is no such row.
     pub fn summary(&self, row: &str) -> u64 {
-        // What there is to say where nothing was to be done.
+        // The summary of a run with nothing to do.
         if let Some(said) = self.stdout.strip_prefix("nothing to do: ") {
             let said = said.lines().next().unwrap_or_default();
             let mut parts = said.split(", ").filter_map(|part| part.split_once(' '));
@@ -436,12 +435,12 @@ impl Ended {
     }
 }
 
-/// `count` URLs at `base`: `BASE/0`, `BASE/1`, ...
+/// Returns `count` URLs below `base`: `BASE/0`, `BASE/1`, ...
 pub fn urls(base: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{base}/{n}")).collect()
 }
 
-/// Whether there is such a file.
+/// Returns whether the file exists.
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -1,10 +1,10 @@
-//! Seeds of a simulator, played on all cores.
+//! Running the seeds of a simulator on all cores.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// The seeds that `NAME_FIRST` and `NAME_SEEDS` ask for: from 0 on, and `count` of them.
+/// Returns the seeds that `NAME_FIRST` and `NAME_SEEDS` set; by default `count` seeds from 0 on.
 pub fn asked_for(name: &str, count: u64) -> Range<u64> {
     let first = setting(&format!("{name}_FIRST"), 0);
     first..first + setting(&format!("{name}_SEEDS"), count)
@@ -19,8 +19,8 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-/// Plays each seed, and gives back what each core has gathered; or the lowest seed that failed on any
-/// core, and why.
+/// Plays each seed. Returns the results of each core, or the lowest seed that failed on any core,
+/// and why.
 pub fn play<S: Default + Send>(
     seeds: Range<u64>,
     play: impl Fn(u64, &mut S) -> Result<(), String> + Sync,

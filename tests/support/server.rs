@@ -1,6 +1,6 @@
-//! A server that does what a test tells it, path by path, and counts what it is asked.
+//! A server that answers each path as a test sets it, and counts requests.
 //!
-//! A thread per connection. Requests that are held wait for the test, so that a test can wait for
+//! Each connection has a thread. A held request waits for the test, so that a test can wait for
 //! "this request is in flight" instead of sleeping.
 
 use std::collections::{HashMap, HashSet};
@@ -11,45 +11,45 @@ use std::thread;
 
 use super::wait_until;
 
-/// What to do about one request.
+/// How to answer a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// 200 with the path's body; see [`body`].
     Ok,
     /// 200 with this body.
     Body(Vec<u8>),
-    /// Nothing until the path is released, then the path's body.
+    /// Nothing until the path is released, then its body.
     Held,
-    /// Half of the path's body, the rest once the path is released.
+    /// Half of the path's body, and the rest when the path is released.
     HeldHalfway,
-    /// This status.
+    /// A response with this status.
     Status(u16),
-    /// This status, with these header lines, each ended by `\r\n`.
+    /// A response with this status and these header lines, each of which ends with `\r\n`.
     StatusWith(u16, String),
     /// 200 with the address that the client connected to.
     OwnAddress,
-    /// What this makes of the head of the request.
+    /// The result of this function for the head of the request.
     By(fn(&str) -> Vec<u8>),
-    /// A redirect to there.
+    /// A redirect to this location.
     Redirect(String),
-    /// Half of the body that was announced, then the end of the connection.
+    /// Half of the announced body, then the end of the connection.
     Truncated,
-    /// The connection is reset before the response.
+    /// A reset of the connection before the response.
     Reset,
     /// These bytes, then the end of the connection.
     Raw(Vec<u8>),
-    /// Nothing, for as long as the client waits.
+    /// Nothing, as long as the client waits.
     Silent,
-    /// Half of the body, then nothing, for as long as the client waits.
+    /// Half of the body, then nothing as long as the client waits.
     Stalled,
 }
 
-/// The body of a path, unless a test says otherwise.
+/// Returns the default body of a path.
 pub fn body(path: &str) -> Vec<u8> {
     format!("the body of {path}\n").repeat(20).into_bytes()
 }
 
-/// See the module. Dropping it closes every connection that waits.
+/// A running server. Dropping it closes every connection that waits.
 #[derive(Debug)]
 pub struct Server {
     pub addr: SocketAddr,
@@ -64,7 +64,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By path: what to do about its first, second, ... request; the last one is for all others.
+    /// For each path, the answers to its first, second, ... request. The last is for all others.
     script: HashMap<String, Vec<Answer>>,
     requests: HashMap<String, usize>,
     order: Vec<String>,
@@ -75,13 +75,13 @@ struct State {
 }
 
 impl Server {
-    /// On a port of its own; every path has its body.
+    /// Starts on a free port. By default every path has its body.
     pub fn start() -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"))
     }
 
-    /// For IPv4 and IPv6 on one port; every path has the address that the client connected to.
-    /// `None` if this machine has no IPv6.
+    /// Starts a server for IPv4 and IPv6 on one port. It answers with [`Answer::OwnAddress`].
+    /// Returns `None` if this machine has no IPv6.
     #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
     pub fn on_both_families() -> Option<Self> {
         use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
@@ -118,8 +118,8 @@ impl Server {
         server
     }
 
-    /// Sets what is done about requests for `path`: the first, the second, ..., and the last for
-    /// all others. `*` is for every path that has no answers of its own.
+    /// Sets the answers to requests for `path`: to the first, the second, ..., and the last to all
+    /// others. `*` is for every path without answers.
     pub fn answer(self, path: &str, answers: impl Into<Vec<Answer>>) -> Self {
         let mut state = self.shared.lock();
         state.script.insert(path.to_owned(), answers.into());
@@ -127,40 +127,40 @@ impl Server {
         self
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
 
-    /// Lets the requests for `path` pass, those that wait and those to come.
+    /// Releases the requests for `path`, present and future.
     pub fn release(&self, path: &str) {
         self.shared.lock().released.insert(path.to_owned());
         self.shared.changed.notify_all();
     }
 
-    /// Lets every request pass.
+    /// Releases every request.
     pub fn release_all(&self) {
         self.shared.lock().all_released = true;
         self.shared.changed.notify_all();
     }
 
-    /// Holds requests again that are not released by path.
+    /// Holds requests again, except those whose path was released.
     pub fn hold_again(&self) {
         self.shared.lock().all_released = false;
     }
 
-    /// How often `path` was asked for.
+    /// Returns the number of requests for `path`.
     pub fn requests(&self, path: &str) -> usize {
         let state = self.shared.lock();
         state.requests.get(path).copied().unwrap_or_default()
     }
 
-    /// How often anything was asked for.
+    /// Returns the number of all requests.
     pub fn total(&self) -> usize {
         self.shared.lock().order.len()
     }
 
-    /// The head of the last request for `path`.
+    /// Returns the head of the last request for `path`.
     pub fn head(&self, path: &str) -> String {
         let state = self.shared.lock();
         state.heads.get(path).cloned().unwrap_or_default()
@@ -180,7 +180,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.changed.notify_all();
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         drop(TcpStream::connect(self.addr));
     }
 }
@@ -214,7 +214,7 @@ impl Shared {
         }
     }
 
-    /// Does what is to be done; whether the connection can be used again.
+    /// Sends the answer. Returns whether the connection can be used again.
     fn reply(&self, stream: &mut TcpStream, path: &str, head: &str, answer: Answer) -> bool {
         let whole = body(path);
         let half = whole.len() / 2;
@@ -243,7 +243,7 @@ impl Shared {
                 false
             }
             Answer::Reset => {
-                // Closing with a lingering time of zero resets.
+                // Closing with a linger time of zero resets the connection.
                 let _ = rustix::net::sockopt::set_socket_linger(
                     &*stream,
                     Some(std::time::Duration::ZERO),
@@ -267,7 +267,7 @@ impl Shared {
         }
     }
 
-    /// Whether it was released; otherwise the server is closed.
+    /// Waits for the release. Returns false if the server was closed first.
     fn wait_for_release(&self, path: &str) -> bool {
         let mut state = self.lock();
         while !state.closed && !state.all_released && !state.released.contains(path) {
@@ -299,7 +299,7 @@ fn status_line(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} As Told\r\n{headers}Content-Length: 0\r\n\r\n").into_bytes()
 }
 
-/// The head of the next request.
+/// Reads the head of the next request.
 pub fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -312,14 +312,14 @@ pub fn read_head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// Waits until the client has hung up.
+/// Waits until the client has closed the connection.
 fn wait_for_end(stream: &mut TcpStream) {
     let mut rest = [0; 1024];
     while let Ok(1..) = stream.read(&mut rest) {}
 }
 
-/// A port of the loopback interface on which nobody listens, for as long as this lives: it is
-/// bound, but does not listen.
+/// A port of the loopback interface that refuses connections while this lives: it is bound, but
+/// does not listen.
 #[derive(Debug)]
 pub struct ClosedPort {
     socket: rustix::fd::OwnedFd,
@@ -338,7 +338,7 @@ impl ClosedPort {
         Self { socket, addr }
     }
 
-    /// Somebody listens now.
+    /// Listens on the port.
     pub fn open(self) -> Server {
         rustix::net::listen(&self.socket, 128).expect("it can be listened to");
         Server::on(TcpListener::from(self.socket))

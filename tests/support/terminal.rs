@@ -1,4 +1,4 @@
-//! A pseudo-terminal with a run of the program on it.
+//! A pseudo-terminal with a run of the program.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -9,22 +9,22 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::run::{Captured, Job, Run};
 use super::wait_until;
 
-/// The size of a terminal, unless a test chooses one.
+/// The default size of a terminal.
 const ROWS: u16 = 40;
 const COLUMNS: u16 = 120;
 
-/// A pseudo-terminal with a program on it, and its screen.
+/// A pseudo-terminal, the program on it, and its screen.
 #[derive(Debug)]
 pub struct Terminal {
     pub job: Job,
     pub master: File,
     pub output: Captured,
-    /// Its sizes, and how much was written before it had each.
+    /// Its sizes, each with the number of bytes written before.
     sizes: Vec<(usize, u16, u16)>,
 }
 
 impl Terminal {
-    /// Runs on a terminal of its own, as its controlling one, so that Ctrl-C works.
+    /// Runs with its own controlling terminal, so that Ctrl-C works.
     pub fn start(run: &Run) -> Self {
         Self::sized(run, ROWS, COLUMNS)
     }
@@ -41,7 +41,7 @@ impl Terminal {
             let mut options = std::fs::OpenOptions::new();
             std::os::unix::fs::OpenOptionsExt::custom_flags(
                 options.read(true).write(true),
-                // Not this process's terminal.
+                // It must not become the controlling terminal of this process.
                 rustix::fs::OFlags::NOCTTY.bits().cast_signed(),
             );
             options
@@ -49,7 +49,7 @@ impl Terminal {
                 .expect("it can be opened")
         };
         let mut command = run.command();
-        // Unless the run says otherwise.
+        // Defaults, which the run may override.
         let unset = |name: &str| command.get_envs().all(|(known, _)| known != name);
         let defaults = [
             ("TERM", "xterm-256color"),
@@ -76,7 +76,7 @@ impl Terminal {
         }
     }
 
-    /// Gives it another size, as its window would.
+    /// Changes its size, as its window would.
     pub fn resize(&mut self, rows: u16, columns: u16) {
         self.sizes.push((self.output.bytes().len(), rows, columns));
         tcsetwinsize(&self.master, winsize(rows, columns)).expect("it has a size");
@@ -87,7 +87,7 @@ impl Terminal {
         std::io::Write::write_all(&mut self.master, keys).expect("it takes keys");
     }
 
-    /// Its screen as it is now, with all that was written.
+    /// Returns the screen after all output so far.
     pub fn parser(&self) -> vt100::Parser {
         let bytes = self.output.bytes();
         let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
@@ -99,17 +99,17 @@ impl Terminal {
         parser
     }
 
-    /// Whether it shows the cursor.
+    /// Returns whether the cursor is visible.
     pub fn shows_cursor(&self) -> bool {
         !self.parser().screen().hide_cursor()
     }
 
-    /// What the screen shows now.
+    /// Returns the text on the screen.
     pub fn screen(&self) -> String {
         self.parser().screen().contents()
     }
 
-    /// The lines that it shows with this in them.
+    /// Returns the lines on the screen that contain `part`.
     pub fn lines_with(&self, part: &str) -> Vec<String> {
         let screen = self.screen();
         let lines = screen.lines().filter(|line| line.contains(part));

@@ -1,5 +1,4 @@
-//! What a worker in its sandbox has, and what it still can do. What it cannot do is tried by
-//! `coordinator isolation`.
+//! What a worker can still do in its sandbox. `coordinator isolation` tests what it cannot do.
 
 use std::fs;
 use std::io;
@@ -24,12 +23,12 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Where the worker writes down how its work went, in its own folder.
+/// The file in the worker's folder that holds the result of its work.
 const TRIED: &str = "tried";
 
-/// Called in the worker, before it is at work.
+/// Runs in the worker, before it starts to work.
 pub fn attempt(what: &str, setup: &Setup) {
-    // As every worker does, so that a file that becomes too large is an error and no death.
+    // Every worker does this, so that a file beyond the limit is an error and does not kill it.
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).expect("a handler");
     worker::limits::apply(setup).expect("the limits can be had");
     match what {
@@ -40,12 +39,12 @@ pub fn attempt(what: &str, setup: &Setup) {
         "x32" => {
             let _ = call(libc::SYS_getpid | 0x4000_0000, &[]);
         }
-        // getpid(2) of 32 bits.
+        // The 32-bit number of getpid(2).
         _ => call_32_bit(20, 0, 0),
     }
 }
 
-/// What a worker must be able to do.
+/// Does everything that a worker must be able to do.
 fn its_work() -> io::Result<()> {
     fs::write("own", "own")?;
     fs::read("own")?;
@@ -67,7 +66,7 @@ fn a_confined_worker_can_do_its_work() {
     assert_eq!(tried, "Ok(())");
 }
 
-/// A program of 32 bits numbers its calls otherwise, so no list that is for 64 bits holds for it.
+/// 32-bit programs have other call numbers, so the list for 64-bit programs does not apply.
 fn calls_of_another_abi_end_a_confined_worker() {
     if cfg!(not(target_arch = "x86_64")) {
         return;
@@ -88,7 +87,7 @@ fn calls_of_another_abi_end_a_confined_worker() {
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
 }
 
-/// The values of some lines of `/proc/PID/status`.
+/// Returns the values of some lines of `/proc/PID/status`.
 fn status(process: &Process, keys: &[&str]) -> Vec<u64> {
     let text = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
     let value = |key: &&str| {
@@ -122,12 +121,12 @@ fn a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment() {
         assert_eq!(told.contains("do not tell"), !confined, "{told}");
         let of_root = rustix::process::geteuid().is_root();
         if confined {
-            // Chaos knows it by its arguments.
+            // `processes::left`, which `coordinator chaos` uses, finds it by its arguments.
             assert!(!told.contains(&run.mark()), "{told}");
             let left = processes::left(&run.path("downloads")).unwrap();
             assert!(left.iter().any(|one| one.pid == worker.pid), "{left:?}");
             assert_eq!(status(&worker, &SETS), [0; 4]);
-            // It takes a capability to give these up.
+            // Dropping the bounding set takes a capability.
             assert!(!of_root || status(&worker, &["CapBnd"]) == [0]);
         } else if of_root {
             assert_ne!(status(&worker, &["CapEff"]), [0]);

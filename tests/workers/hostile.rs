@@ -1,4 +1,4 @@
-//! Workers that were taken over: they know the protocol, and use it against the coordinator.
+//! Workers under an attacker's control: they know the protocol and use it against the coordinator.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Most that the coordinator's memory may grow by, in KiB.
+/// The most that the coordinator's memory may grow, in KiB.
 const MOST_MEMORY: u64 = 64 * 1024;
 
-/// What a worker does once it is ready; whether it knows how.
+/// Does `what`, which a worker does once it is ready. Returns false if `what` is unknown.
 pub fn does(peer: &Peer, what: &str) -> bool {
     match what {
         "2-gib" => on_every_descriptor(|socket| {
@@ -84,7 +84,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
             std::process::exit(7);
         }
         "pretends" => {
-            // It never reads, and says that it has done whatever there is.
+            // Never reads, and reports that it has finished every task.
             let mut id = 0;
             loop {
                 id = id % 400 + 1;
@@ -120,7 +120,7 @@ fn on_every_descriptor(each: impl Fn(std::os::fd::BorrowedFd<'_>)) {
     descriptors().into_iter().for_each(each);
 }
 
-/// A field of the coordinator's `/proc/PID/status`, in KiB.
+/// Returns a field of the coordinator's `/proc/PID/status`, in KiB.
 fn memory(pid: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text
@@ -142,7 +142,7 @@ fn all_stored(run: &Run, list: &[String]) {
     }
 }
 
-/// Downloads a list with one slot, whose first worker does this.
+/// Downloads a list with one slot whose first worker does `action`.
 fn with_first(action: &str, arguments: &str) -> (Ended, Run, Vec<String>) {
     let server = Server::start();
     let list = urls(&server.url(""), 4);
@@ -186,7 +186,7 @@ fn descriptors_in_messages_stay_with_their_worker() {
     });
     let held = job.process().descriptors();
     assert!(held.len() < 100, "{} descriptors: {held:#?}", held.len());
-    // Whatever it is told, it does nothing.
+    // The worker ignores everything that it receives.
     if let Some(worker) = job.workers().into_iter().find(|worker| {
         worker.option("--slot") == Some("0") && worker.option("--epoch") == Some("1")
     }) {
@@ -261,7 +261,7 @@ fn what_a_worker_says_cannot_command_a_terminal() {
         "{:?}",
         run.log().text()
     );
-    // JSON would hide them.
+    // JSON would hide these characters.
     for escape in ["u001b", "u0007", "u009b", "u202e"] {
         assert!(!run.log().text().contains(escape), "{}", run.log().text());
     }

@@ -1,5 +1,5 @@
-//! Kernels that lack a part of what the sandbox is made of: calls that they do not know are refused
-//! to the whole program, by a filter of our own, as such a kernel would refuse them.
+//! Kernels that lack a part of the sandbox. A seccomp filter refuses the missing calls to the whole
+//! program, as such a kernel would.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -27,17 +27,17 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The environment variable with the name of what this program's kernel is to lack.
+/// The environment variable that names what the kernel lacks for this program.
 const LACKS: &str = "COORDINATOR_TEST_LACKS";
 
-/// Names of what a kernel may lack, the call that it is had by, and what is said.
+/// Parts that a kernel may lack: the name, the system call, and a part of the message.
 const PARTS: [(&str, libc::c_long, &str); 3] = [
     ("landlock", libc::SYS_landlock_create_ruleset, "no Landlock"),
     ("seccomp", libc::SYS_seccomp, "no seccomp"),
     ("capset", libc::SYS_capset, "capabilities"),
 ];
 
-/// Calls that a run does without: they are newer than Linux 4.18, or a container may refuse them.
+/// Calls that a run can do without: they are newer than Linux 4.18, or a container may refuse them.
 const SUBSTITUTED: [(&str, libc::c_long); 4] = [
     ("close_range", libc::SYS_close_range),
     ("openat2", libc::SYS_openat2),
@@ -45,10 +45,10 @@ const SUBSTITUTED: [(&str, libc::c_long); 4] = [
     ("renameat2", libc::SYS_renameat2),
 ];
 
-/// What a file system may lack, as NFS does.
+/// A feature that a file system may lack, as NFS does.
 const LEASES: &str = "leases";
 
-/// Makes the kernel what the environment says, for this process and all that it starts.
+/// Removes from the kernel what the environment names, for this process and all that it starts.
 pub fn make() {
     let Some(lacks) = env::var_os(LACKS) else {
         return;
@@ -69,12 +69,12 @@ pub fn make() {
     let rules = BTreeMap::from([(call, which)]);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
     let applied = seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap());
-    // Whoever starts this program may have done it already, and a kernel without filters takes no
+    // The parent may have applied the filter already, and a kernel without filters accepts no
     // second one.
     assert!(applied.is_ok() || lacks == "seccomp", "{applied:?}");
 }
 
-/// Nobody but root has capabilities to give up.
+/// Returns the parts that matter to this user: only root has capabilities to give up.
 fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
     let is_root = rustix::process::geteuid().is_root();
     let parts = PARTS.into_iter().map(|(part, _, text)| (part, text));
@@ -121,7 +121,7 @@ fn a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_st
     assert_eq!(server.total(), 0);
 }
 
-/// What `coordinator isolation` says on a kernel without `part`: its exit code, and its verdict.
+/// Returns the exit code and the verdict of `coordinator isolation` on a kernel without `part`.
 fn isolation_without(part: &str, only: &str) -> (Option<i32>, Value) {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env::current_exe().unwrap())
@@ -177,7 +177,7 @@ fn without_landlock_coordinator_and_workers_keep_their_memory_to_themselves() {
 fn where_nothing_is_missing_nothing_is_said() {
     let server = Server::start();
     let insisting = run("").list([server.url("/f")]).with("--sandbox on -q");
-    // On a machine where it cannot be had, this cannot be seen.
+    // A machine that cannot confine workers cannot show this.
     if insisting.finish().status.success() {
         let run = run("").list([server.url("/f")]).with("--quiet");
         assert_eq!(run.finish().code(0).stderr, "");
@@ -206,7 +206,7 @@ fn a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything() {
         &run.log().one(&server.url("/f")),
         &sha256(&server::body("/f")),
     );
-    // Nobody is confined there anyway.
+    // These runs confine no worker.
     for whole in ["--sandbox off", "--mode threads"] {
         let run = run_without(LEASES, &server).with("--quiet").with(whole);
         assert_eq!(run.finish().code(0).stderr, "", "{whole}");

@@ -51,14 +51,14 @@ fn a_url_that_kills_its_workers_is_quarantined_and_the_others_are_stored() {
     assert_eq!(record.path, None);
     assert_eq!(log.partials(), [""; 0]);
 
-    // It is not taken up again by itself.
+    // By default, a later run does not try it again.
     let again = run.finish().code(1);
     assert_eq!(again.summary("quarantined earlier"), 1, "{}", again.text());
     assert_eq!(again.summary("stored earlier"), 10, "{}", again.text());
     assert_eq!(again.summary("worker deaths"), 0, "{}", again.text());
     assert_eq!(log.records().len(), 11);
 
-    // But on demand; and with healthy workers it is done.
+    // With `--retry-quarantined` it does, and healthy workers finish it.
     misbehave::plan(&run, "");
     let run = run.with("--retry-quarantined");
     run.finish().code(0);
@@ -97,7 +97,7 @@ fn a_url_that_ends_its_workers_as_others_might_is_quarantined_too_but_later() {
 }
 
 fn the_neighbours_of_a_killer_are_never_quarantined() {
-    // Already one death alone is enough here; but one shared with others is none.
+    // With a limit of 1, one death is enough; a death shared with other tasks does not count.
     for most in [1, 2] {
         let server = Server::start();
         let mut list = urls(&server.url(""), 24);
@@ -138,7 +138,7 @@ fn two_killers_among_many_are_both_found_and_nobody_else() {
 }
 
 fn a_url_that_hangs_its_worker_is_quarantined() {
-    // Each worker that meets it freezes.
+    // Each worker that gets this URL freezes.
     let server = Server::start();
     let hanging = server.url("/hanging");
     let run = run("*.*=on:/hanging:STOP")
@@ -147,7 +147,7 @@ fn a_url_that_hangs_its_worker_is_quarantined() {
     let ended = run.finish().code(1);
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
     let record = run.log().one(&hanging);
-    // Whoever stops workers from outside does the same to them, so one is not enough.
+    // A user who stops workers has the same effect, so one frozen worker is not enough.
     assert_eq!(
         (record.outcome.as_str(), record.deliveries),
         ("quarantined", 5)

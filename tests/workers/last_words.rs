@@ -1,4 +1,4 @@
-//! What is told of a worker that died, and what it wrote before.
+//! What a run reports about a worker that died, and about what the worker wrote before.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A run with one worker of which the first dies of `/killer` in this way; its second attempt works.
+/// A run with one worker, whose first process dies of `/killer` in this way. The second succeeds.
 fn dies_once(how: &str) -> (Server, Run, String) {
     let server = Server::start();
     let killer = server.url("/killer");
@@ -58,7 +58,7 @@ fn a_segfault_is_told_with_worker_process_signal_and_task() {
     assert_eq!((death.killed, death.oom), (None, Some(false)));
     assert_eq!((death.running.len(), death.queued), (1, 0));
     assert_eq!((death.running[0].task, &death.running[0].url), (1, &killer));
-    // It was set up, and looked at then.
+    // The worker was set up, and its memory was measured then.
     let peak = death.peak_memory.expect("it is known");
     assert!((1 << 20..200 << 20).contains(&peak), "{peak}");
 
@@ -81,7 +81,7 @@ fn the_message_of_a_panic_is_in_the_line_the_log_of_deaths_and_the_record() {
         .list([&killer, &server.url("/a")])
         .with("--workers 1 --max-deliveries 2")
         .env("RUST_BACKTRACE", "0");
-    // A message of a panic is expected here, so its code alone is looked at.
+    // A panic message is expected here, so only the exit code is checked.
     let ended = run.finish();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.text());
     let line = ended.says(&["worker 0.1", "signal 6 (SIGABRT)", "it last wrote: "]);
@@ -170,7 +170,7 @@ fn death_at_its_own_memory_limit_counts_in_full_against_what_ran() {
     );
 }
 
-/// A control group with little memory; only for who may make one.
+/// A control group with little memory. Creating one needs permission.
 struct Cramped(std::path::PathBuf);
 
 impl Cramped {
@@ -221,7 +221,7 @@ fn a_worker_that_the_kernel_killed_for_want_of_memory_is_told_from_others() {
     ]);
     let death = one_death(&run);
     assert_eq!((death.exit.signal, death.oom), (Some(9), Some(true)));
-    // The kernel's account is the worker's own here.
+    // Here the kernel counts the memory of this worker alone.
     let peak = death.peak_memory.expect("it is known");
     assert!((60 << 20..140 << 20).contains(&peak), "{peak}");
 }
@@ -241,7 +241,7 @@ fn a_flood_on_standard_error_fills_nothing_and_stops_nobody() {
             let count = io.lines().find_map(|line| line.strip_prefix("wchar: "))?;
             count.parse::<u64>().ok()
         };
-        // It goes on writing, far beyond what a pipe holds.
+        // It keeps writing far more than a pipe holds.
         job.workers()
             .into_iter()
             .find(|process| written(process) > Some(4 << 20))
@@ -273,10 +273,10 @@ fn what_a_worker_wrote_last_is_known_however_much_it_was() {
 
 fn whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death() {
     let (server, run, killer) = dies_once("leaves");
-    // In its sandbox a worker leaves nobody behind: it can start nothing.
+    // A worker in its sandbox cannot start processes.
     let run = run.with("--sandbox off");
     let job = run.start();
-    // It is redelivered while the other still holds the pipe.
+    // The task is redelivered while the other process still holds the pipe.
     let record = job.wait_for_record(&killer);
     assert_eq!(record.deliveries, 2);
     let death = one_death(&run);
@@ -332,7 +332,7 @@ fn what_workers_write_never_gets_between_the_bars_of_a_terminal() {
         .through(["setsid", "--ctty"]);
     let terminal = Terminal::start(&run);
     server.wait_for("/held", 1);
-    // The line of the death stands above the bars, which are whole.
+    // The line about the death appears above the bars, and the bars are intact.
     crate::support::wait_until(
         "a death above the bars",
         || {

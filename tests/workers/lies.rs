@@ -1,4 +1,4 @@
-//! Workers that report a body that is none, or that they can still change.
+//! Workers that report something other than a body, or a body that they can still change.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +16,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Called in the worker: puts one byte under `name`, in its way.
+/// Runs in the worker: puts one byte, or a link, under `name`.
 pub fn prepare(how: &str, name: &str) -> Option<File> {
     if how == "lies-link" {
         symlink("../../../../private", name).expect("it may link");
@@ -27,7 +27,7 @@ pub fn prepare(how: &str, name: &str) -> Option<File> {
     Some(file)
 }
 
-/// A run whose first worker lies about its task; another does it then.
+/// A run whose first worker lies about its task. Another worker then finishes it.
 fn lied(how: &str, found: &str) {
     let server = Server::start();
     let url = server.url("/f");

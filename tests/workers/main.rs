@@ -1,12 +1,12 @@
-//! Workers that misbehave in every way, under a real coordinator.
+//! Workers that misbehave in every way, with a real coordinator.
 //!
 //! This program plays three parts, so that the product needs no hooks for tests:
 //!
 //! - it runs the tests;
 //! - with [`ROLE`] in its environment it is the coordinator, which starts its own binary as its
-//!   workers and its origin, as always;
-//! - as `worker`, which it knows by its arguments, it misbehaves as the plan of the run says for its
-//!   slot and epoch, or is a real worker.
+//!   workers and its origin, as usual;
+//! - with `worker` in its arguments it misbehaves as the plan says for its slot and epoch, or is a
+//!   real worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod confined;
@@ -34,7 +34,7 @@ use support::Run;
 /// The environment variable that makes this program a coordinator.
 const ROLE: &str = "COORDINATOR_TEST_ROLE";
 
-/// As in the product.
+/// The allocator of the product.
 #[global_allocator]
 static ALLOCATOR: pool::Allocator = pool::Allocator::limited_by("--worker-memory, or ulimit -d");
 
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     if let Some(socket) = env::var_os(packets::STRANGER) {
         packets::be_a_stranger(socket.as_ref());
     }
-    // Workers have an environment of their own.
+    // A confined worker does not inherit the environment, so its arguments identify it.
     let is_worker = env::args().take(2).eq(["coordinator", "worker"]);
     if is_worker || env::var_os(ROLE).is_some() {
         if !is_worker {
@@ -85,7 +85,7 @@ fn run(plan: &str) -> Run {
     run
 }
 
-/// A test; its name says what is promised.
+/// A test, named after what it checks.
 fn trial(name: &'static str, test: fn()) -> Trial {
     Trial::test(name, move || {
         test();
@@ -93,7 +93,7 @@ fn trial(name: &'static str, test: fn()) -> Trial {
     })
 }
 
-/// Makes trials of functions, by their names.
+/// Makes trials of functions, named after them.
 macro_rules! trials {
     ($($test:ident),* $(,)?) => {
         vec![$($crate::trial(concat!(module_path!(), "::", stringify!($test)), $test)),*]

@@ -1,4 +1,4 @@
-//! What a misbehaving worker does, and which one does it.
+//! What a misbehaving worker does, and which worker does it.
 
 use std::io::Write;
 use std::path::Path;
@@ -22,25 +22,25 @@ use worker::{Activity, BlockingEngine, Download, IpcInbox, IpcOutbox, Shared, se
 use crate::packets::{raw, raw_socket};
 use crate::support::{Process, Run};
 
-/// The file with the plan, in the run's folder: `SLOT.EPOCH=ACTION`, several with `;` between them,
-/// `*` for any. The first that fits counts; a worker that none fits is a real one.
+/// The file with the plan, in the run's folder: `SLOT.EPOCH=ACTION`, separated by `;`, with `*` for
+/// any number. The first match counts; a worker without a match is a real one.
 const PLAN: &str = "misbehaviour";
 
-/// From now on workers of `run` do as `plan` says.
+/// Makes the workers of `run` that start from now on follow `plan`.
 pub fn plan(run: &Run, plan: &str) {
     std::fs::write(run.path(PLAN), plan).expect("the plan can be written");
 }
 
-/// A file in the run's folder for which some wait before they misbehave.
+/// A file in the run's folder that some workers wait for before they misbehave.
 pub const GO: &str = "go";
 
-/// From the folder that a worker works in to the run's folder.
+/// The path from a worker's folder to the run's folder.
 pub const RUN_FOLDER: &str = "../../../..";
 
-/// What to do, as words with `:` between them.
+/// An action, as words separated by `:`.
 pub struct Action(Vec<String>);
 
-/// What the plan says about this worker.
+/// Returns what the plan says about this worker.
 pub fn planned(arguments: &WorkerArgs) -> Option<Action> {
     let above = arguments.folder.ancestors();
     let plan = above
@@ -57,7 +57,6 @@ pub fn planned(arguments: &WorkerArgs) -> Option<Action> {
 }
 
 impl Action {
-    /// Does it.
     pub fn play(&self, arguments: &WorkerArgs) -> ExitCode {
         let words: Vec<&str> = self.0.iter().map(String::as_str).collect();
         match words[..] {
@@ -109,7 +108,7 @@ impl Action {
                 work_until(arguments, "no URL contains this", "0")
             }
             ["stays"] => {
-                // Works, and does not leave when it is told to.
+                // Works, and does not exit when it is dismissed.
                 work_until(arguments, "no URL contains this", "0");
                 sleep()
             }
@@ -118,7 +117,7 @@ impl Action {
     }
 }
 
-/// Ends this process: an exit code, or the name of a signal.
+/// Ends this process with an exit code or a signal.
 fn die(how: &str) -> ExitCode {
     let signal = match how {
         "SEGV" => Signal::SEGV,
@@ -128,8 +127,8 @@ fn die(how: &str) -> ExitCode {
         code => std::process::exit(code.parse().expect("an exit code")),
     };
     loop {
-        // The standard library's handler for SIGSEGV takes the first for a fault that will come
-        // again, and steps aside for it.
+        // The standard library's handler for SIGSEGV assumes that the fault will recur: it restores
+        // the default and returns.
         kill_process(getpid(), signal).expect("one may kill oneself");
     }
 }
@@ -140,29 +139,29 @@ pub fn sleep() -> ! {
     }
 }
 
-/// The message of a panic, then SIGABRT.
+/// Panics with a message, then raises SIGABRT.
 fn abort() {
     let _ = std::panic::catch_unwind(|| panic!("as planned, with \x1b[31mcolour"));
     std::process::abort();
 }
 
-/// Writes to standard error as fast as it can, without a newline.
+/// Writes to standard error as fast as possible, without a newline.
 fn flood() {
     let chunk = [b'x'; 64 * 1024];
     let mut stderr = std::io::stderr().lock();
     while stderr.write_all(&chunk).is_ok() {}
 }
 
-/// Takes memory until it dies of it.
+/// Allocates memory until it runs out and dies.
 fn eat() {
     let mut eaten = Vec::new();
     loop {
-        // Not zeros: those would be no pages of its own.
+        // Zeros would take no memory of this process.
         eaten.push(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
 }
 
-/// Writes some lines, and goes on.
+/// Writes some lines and continues.
 fn chat() {
     let text = "chatter one\n\x1b[2Jchatter two\r\nchatter three";
     let mut stderr = std::io::stderr().lock();
@@ -172,10 +171,10 @@ fn chat() {
     }
 }
 
-/// Lines that a worker writes before it dies of it; each is of 64 bytes.
+/// Number of lines that a worker writes before it dies. Each has 64 bytes.
 pub const BURST: usize = 5000;
 
-/// Writes more than is read of it at once, and dies.
+/// Writes more than is read at once, and dies.
 fn burst() {
     let text: String = (1..=BURST).map(|n| format!("{n:>63}\n")).collect();
     let mut stderr = std::io::stderr().lock();
@@ -183,7 +182,7 @@ fn burst() {
     die("KILL");
 }
 
-/// Starts a process outside of the own process group that holds `stderr` open; its number.
+/// Starts a process outside this process group that holds `stderr` open. Returns its id.
 #[allow(clippy::zombie_processes, reason = "who starts it dies before it")]
 pub fn start_apart(stderr: Stdio) -> u32 {
     let left = Command::new("setsid")
@@ -193,7 +192,7 @@ pub fn start_apart(stderr: Stdio) -> u32 {
         .stderr(stderr)
         .spawn()
         .expect("there is such a program");
-    // Until then it would be ended with its process group.
+    // Before that, it would be killed with the process group.
     let apart = || {
         Process::find(left.id())?
             .group()
@@ -203,7 +202,7 @@ pub fn start_apart(stderr: Stdio) -> u32 {
     left.id()
 }
 
-/// Dies, and leaves a process outside of its process group that holds its standard error open.
+/// Dies, and leaves a process outside its process group that holds its standard error open.
 fn leave_somebody() {
     let left = start_apart(Stdio::inherit());
     let mut stderr = std::io::stderr().lock();
@@ -211,10 +210,10 @@ fn leave_somebody() {
     die("KILL");
 }
 
-/// A worker written by hand that has not greeted.
+/// A hand-written worker that has not greeted.
 struct Caller(Dialled);
 
-/// A worker written by hand.
+/// A hand-written worker.
 pub struct Peer {
     from_coordinator: IpcBytesReceiver,
     to_coordinator: IpcBytesSender,
@@ -222,7 +221,7 @@ pub struct Peer {
 
 impl Caller {
     fn say_bytes(&self, bytes: &[u8]) {
-        // Nobody may listen any more.
+        // The coordinator may no longer read.
         let _ = self.0.outbox().send(bytes);
     }
 
@@ -242,7 +241,7 @@ impl Caller {
                 ..hello
             })),
             "other-pid" => self.say(&FromWorker::Hello(Hello { pid: 1, ..hello })),
-            // What is above the folder is not for a worker to name.
+            // A worker must not name anything above the folder.
             "elsewhere" => self.say(&FromWorker::Hello(Hello {
                 server: "../run.lock".to_owned(),
                 ..hello
@@ -283,14 +282,14 @@ impl Peer {
     }
 
     fn say_bytes(&self, bytes: &[u8]) {
-        // Nobody may listen any more.
+        // The coordinator may no longer read.
         let _ = self.to_coordinator.send(bytes);
     }
 
     pub fn hear(&self) -> ToWorker {
         match self.from_coordinator.recv() {
             Ok(frame) => codec::decode(&frame).expect("a message"),
-            // The coordinator is gone, or wants nothing more.
+            // The coordinator has exited or closed the link.
             Err(_) => std::process::exit(0),
         }
     }
@@ -303,7 +302,7 @@ impl Peer {
         }
     }
 
-    /// Fails its first task with the hosts that it was told of until then.
+    /// Fails its first task with the names of the hosts that it was notified of until then.
     fn tell_logins(&self) {
         let mut hosts = Vec::new();
         let task = loop {
@@ -333,26 +332,26 @@ impl Peer {
                 self.say_bytes(&frame);
             }
             "large" => self.say_bytes(&vec![0; codec::MAX_FRAME + 1]),
-            // In many fragments.
+            // A message in many fragments.
             "huge" => self.say_bytes(&vec![0; 5 << 20]),
             "claims" => {
-                // A list of 2^62 reports, as bincode would announce it.
+                // A list of 2^62 reports, as bincode would encode its length.
                 let mut frame = vec![2, 253];
                 frame.extend_from_slice(&(1_u64 << 62).to_le_bytes());
                 self.say_bytes(&frame);
             }
             "ready-again" => self.say(&FromWorker::Ready),
             "stops-in-a-message" => {
-                // Half of a large message, then nothing: the rest is to come over another socket.
+                // Half of a large message, then nothing: the rest has to come over another socket.
                 let sender = self.to_coordinator.clone();
                 thread::spawn(move || sender.send(&vec![0; 5 << 20]));
                 let task = self.first_assignment().task;
                 self.say(&reports(vec![started(task)]));
             }
             "foreign-ack" => {
-                // Of tasks that it never had: one that another worker holds, one of nobody.
+                // Tasks that it never had: of other workers, and one that does not exist.
                 let task = self.first_assignment().task;
-                // The test says when the others are at work.
+                // The test creates this file when the others are working.
                 crate::support::wait_until(
                     "the word",
                     || Path::new(RUN_FOLDER).join(GO).exists(),
@@ -370,7 +369,7 @@ impl Peer {
                         task: TaskId(u64::MAX),
                     },
                 ]));
-                // Then it fails its own, so that somebody sees that it was heard.
+                // Then it fails its own task, which shows that the reports were read.
                 self.say(&reports(vec![started(task), nacked(task)]));
             }
             "foreign-heartbeat" => {
@@ -413,7 +412,7 @@ impl Peer {
             }
             what if crate::hostile::does(self, what) => {}
             how => {
-                // With a task that it has not said to have started.
+                // It holds a task that it has not reported as started.
                 self.first_assignment();
                 return die(how);
             }
@@ -421,7 +420,7 @@ impl Peer {
         self.until_killed()
     }
 
-    /// Reads on until the coordinator has had enough of it.
+    /// Reads until the coordinator dismisses or kills it.
     fn until_killed(&self) -> ExitCode {
         loop {
             if self.hear() == ToWorker::Dismiss {
@@ -460,7 +459,7 @@ pub fn nacked(task: TaskId) -> Report {
     }
 }
 
-/// An engine that works, but for URLs that contain `part`.
+/// An engine that works, except for URLs that contain `part`.
 struct Trapped {
     engine: BlockingEngine,
     part: String,
@@ -497,7 +496,7 @@ impl Engine<Download> for Trapped {
     }
 }
 
-/// What a worker says that wants to know how to log in somewhere.
+/// The failure of a worker that asks how to log in to a host.
 fn asking(url: &str) -> Box<Failure> {
     Box::new(Failure {
         exchange: Exchange {
@@ -510,7 +509,7 @@ fn asking(url: &str) -> Box<Failure> {
     })
 }
 
-/// A real worker, until it meets a URL that contains `part`.
+/// Works as a real worker until it gets a URL that contains `part`.
 fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
     let (peer, setup) = Peer::connect(arguments).greet();
     let page = page_of(&setup);
@@ -518,7 +517,7 @@ fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
     peer.work(&setup, page, part, how)
 }
 
-/// What it runs is shown there, as by any worker. No memory is shared any more once it is confined.
+/// The page of tasks, as in every worker. A confined worker can no longer share memory.
 fn page_of(setup: &Setup) -> Page {
     Page::map(rustix::stdio::stdin(), session::slots(setup)).expect("a page")
 }

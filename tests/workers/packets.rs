@@ -1,4 +1,4 @@
-//! Packets that no ipc-channel sends.
+//! Packets that ipc-channel never sends.
 
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode, Stdio};
@@ -11,10 +11,10 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, connect,
 
 use crate::misbehave::sleep;
 
-/// The environment variable that makes this program a stranger, which connects where it says.
+/// The environment variable that makes this program a stranger. It names the socket.
 pub const STRANGER: &str = "COORDINATOR_TEST_STRANGER";
 
-/// A connection to the coordinator, without ipc-channel.
+/// Connects to the coordinator without ipc-channel.
 pub fn raw_socket(arguments: &WorkerArgs) -> OwnedFd {
     connected(&arguments.socket)
 }
@@ -26,7 +26,7 @@ fn connected(path: &std::path::Path) -> OwnedFd {
     socket
 }
 
-/// A packet whose header announces so much for itself and for the message.
+/// A packet whose header announces these sizes for itself and for the message.
 fn packet(announced: usize, whole: usize, message: &[u8]) -> Vec<u8> {
     let words = [announced.to_ne_bytes(), whole.to_ne_bytes()].concat();
     [&words[..], message].concat()
@@ -38,7 +38,7 @@ fn hello(pid: u32) -> Vec<u8> {
     [&packet::header(frame.len())[..], &frame].concat()
 }
 
-/// Packets that no ipc-channel sends, in place of a greeting.
+/// Sends packets that ipc-channel never sends, in place of a greeting.
 pub fn raw(arguments: &WorkerArgs, kind: &str) -> ExitCode {
     let socket = raw_socket(arguments);
     let packets = match kind {
@@ -62,13 +62,13 @@ pub fn raw(arguments: &WorkerArgs, kind: &str) -> ExitCode {
         _ => panic!("no such kind: {kind}"),
     };
     for packet in packets {
-        // Nobody may listen any more.
+        // The coordinator may no longer read.
         let _ = send(&socket, &packet, SendFlags::NOSIGNAL);
     }
     sleep()
 }
 
-/// Has another process connect to the coordinator and greet in this one's place; it stays.
+/// Starts another process, which connects to the coordinator, greets in this one's place and stays.
 #[allow(clippy::zombie_processes, reason = "it dies before its child")]
 pub fn let_a_stranger_connect(arguments: &WorkerArgs) {
     let mut stranger = Command::new("/proc/self/exe")
@@ -83,7 +83,7 @@ pub fn let_a_stranger_connect(arguments: &WorkerArgs) {
     std::io::Read::read_exact(stdout, &mut connected).expect("it says so");
 }
 
-/// What the stranger does.
+/// Connects, greets as the parent, and sleeps.
 pub fn be_a_stranger(socket: &std::path::Path) -> ! {
     let parent = std::env::args().nth(1).and_then(|pid| pid.parse().ok());
     let socket = connected(socket);
@@ -92,7 +92,7 @@ pub fn be_a_stranger(socket: &std::path::Path) -> ! {
         &hello(parent.expect("a process")),
         SendFlags::NOSIGNAL,
     );
-    // Standard output waits for the end of a line.
+    // Standard output is flushed at the end of a line.
     std::io::Write::write_all(&mut std::io::stdout(), b"\n").expect("somebody reads");
     sleep()
 }

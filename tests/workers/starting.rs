@@ -1,4 +1,4 @@
-//! Workers that never get as far as a task.
+//! Workers that never reach a task.
 
 use libtest_mimic::Trial;
 
@@ -30,7 +30,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Downloads a list while slot 0's first worker does this; the run must not care.
+/// Downloads a list while the first worker of slot 0 does `action`, which must not affect the run.
 fn survives(action: &str, arguments: &str) -> Ended {
     let server = Server::start();
     let list = urls(&server.url(""), 12);
@@ -38,7 +38,7 @@ fn survives(action: &str, arguments: &str) -> Ended {
         .list(&list)
         .with("--workers 2 --start-timeout 500ms")
         .with(arguments);
-    // The task of the one that fails waits for it, or for the other.
+    // The failing worker's task waits for its successor, or for the other worker.
     let ended = run.finish();
     all_stored(&run, &list, &ended);
     ended
@@ -55,7 +55,7 @@ fn all_stored(run: &Run, list: &[String], ended: &Ended) {
     }
 }
 
-/// As [`survives`], with one slot only, so that the worker is missed, and its end is told.
+/// As [`survives`], but with one slot, so that the run depends on the worker and reports its death.
 fn replaced(action: &str) -> Ended {
     let server = Server::start();
     let list = urls(&server.url(""), 5);
@@ -104,8 +104,8 @@ fn one_that_is_never_ready_is_killed_in_time() {
 }
 
 fn several_that_never_connect_do_not_hold_up_the_end() {
-    // One dies while the others have not connected; they are ended with the run, long before
-    // their time to start is over.
+    // One dies while the others have not connected. These are killed at the end of the run, long
+    // before their start timeout.
     let server = Server::start();
     let list = urls(&server.url(""), 12);
     let run = run("0.1=dies:7;1.*=sleeps;2.*=connects-and:sleeps;3.*=before-hello:sleeps")
@@ -118,7 +118,7 @@ fn several_that_never_connect_do_not_hold_up_the_end() {
 fn one_of_another_version_is_told_and_killed() {
     let ended = replaced("first-frame:version");
     ended.says(&["worker 0.1 broke the protocol", "4711"]);
-    // With a second worker nobody waits for it.
+    // With a second worker, the run does not depend on it.
     survives("first-frame:version", "");
 }
 
@@ -157,8 +157,8 @@ fn garbage_below_the_frames_is_survived() {
     }
 }
 
-/// A run that cannot get going: exit code 4, the cause is named, and the same command with healthy
-/// workers does it all.
+/// A run that cannot start: exit code 4, a message with the cause, and the same command with
+/// healthy workers succeeds.
 fn given_up(action: &str, arguments: &str, parts: &[&str]) {
     let server = Server::start();
     let list = urls(&server.url(""), 6);
@@ -172,7 +172,7 @@ fn given_up(action: &str, arguments: &str, parts: &[&str]) {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert_eq!(ended.summary("left"), 6, "{}", ended.text());
-    // The other worker may have failed as well by the time that the last death is heard of.
+    // The other worker may also have failed by the time the last death is reported.
     let deaths = ended.summary("worker deaths");
     assert!((6..=7).contains(&deaths), "{}", ended.text());
     assert_eq!((run.log().records().len(), server.total()), (0, 0));

@@ -1,4 +1,4 @@
-//! Workers that get as far as a task, and then say or do something they must not.
+//! Workers that get a task, and then send or do something forbidden.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -29,7 +29,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Downloads a list with one slot, whose first worker does this once it is ready.
+/// Downloads a list with one slot, whose first worker does `what` once it is ready.
 fn with_first(what: &str, arguments: &str) -> (Ended, Run, Vec<String>) {
     let server = Server::start();
     let list = urls(&server.url(""), 4);
@@ -57,7 +57,7 @@ fn a_frame_that_is_too_large_ends_that_worker_alone() {
     let (ended, ..) = with_first("large", "");
     ended.says(&["worker 0.1 broke the protocol", "exceeds the limit"]);
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
-    // One in fragments takes a descriptor, which a kernel may refuse to the worker already.
+    // A frame in fragments takes a descriptor, which the kernel may refuse to the worker.
     let (ended, ..) = with_first("huge", "--lease-timeout 300ms");
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
 }
@@ -83,15 +83,15 @@ fn acks_for_tasks_of_others_change_nothing() {
         .list(&list)
         .with("--workers 4 --retry-delay 1ms -v");
     let job = run.start();
-    // It holds one task and the others the rest, when it says that it has done theirs.
+    // The worker holds one task and the others the rest when it reports theirs as done.
     job.wait_until("the others to be at work", || server.total() == 3);
     std::fs::write(run.path(crate::misbehave::GO), "").unwrap();
-    // Then it fails its own, so that all it said before has been heard.
+    // Then it fails its own task, so all earlier reports have been read.
     job.wait_for_line("will be retried");
     assert_eq!(run.log().records().len(), 0, "{}", run.log().text());
     server.release_all();
     job.wait_until("the others to finish", || run.log().records().len() >= 3);
-    // It does nothing any more; its task is another's as soon as it is gone.
+    // The worker does nothing more. Its task is redelivered once it has died.
     job.worker(0, 1).signal(rustix::process::Signal::KILL);
     let ended = job.finish().code(0);
     for name in names {
@@ -122,7 +122,7 @@ fn a_worker_that_takes_tasks_and_sleeps_loses_them() {
     let (ended, run, list) = with_first("sleeps", "--lease-timeout 300ms");
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
     ended.says(&["worker 0.1", "died with signal 15"]);
-    // It had started none of them.
+    // The worker had started none of them.
     assert!(list.iter().all(|url| run.log().one(url).deliveries == 1));
 }
 

@@ -1,8 +1,7 @@
 //! Compares what happens in four pools when a job ends its process: this pool, procspawn's, and
 //! Python's two. Each runs 100 jobs in 4 processes; job 50 crashes the first time it is started.
 //!
-//! For each pool, the program starts itself or a script, and reads the outcome of each job from its
-//! output.
+//! For each pool, the program starts itself or a script and reads the outcomes from its output.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 mod job;
@@ -102,8 +101,7 @@ fn watch(mut command: Command) -> io::Result<Tally> {
     Ok(tally)
 }
 
-/// Returns the command that runs the jobs with one of the Rust pools: this program with `pool` as
-/// its argument.
+/// Returns the command that starts this program with `pool`, the name of a Rust pool.
 fn this(pool: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(pool);

@@ -186,8 +186,7 @@ impl<W: AnyWork> Builder<W> {
         self
     }
 
-    /// Sets the number of jobs after which a worker is replaced. By default, workers are not
-    /// replaced.
+    /// Sets the number of jobs after which a worker is replaced. By default, workers are kept.
     pub const fn recycle_after(mut self, jobs: NonZeroU32) -> Self {
         self.limits.worker_tasks = Some(jobs);
         self
@@ -213,8 +212,7 @@ impl<W: AnyWork> Builder<W> {
         self
     }
 
-    /// Sets the test that becomes a worker, by its full name, for tests that use the default
-    /// harness.
+    /// Sets the test that becomes a worker, by its full name. For tests with the default harness.
     ///
     /// The only line of this test is the call of `pool::init`. Threads that the harness has already
     /// started are not in the sandbox of the worker.

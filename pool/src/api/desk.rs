@@ -174,8 +174,7 @@ impl Desk {
         }
     }
 
-    /// Closes the desk after the loop has ended. Returns the jobs that the loop has not taken. For
-    /// the loop.
+    /// Closes the desk at the end of the loop. Returns the jobs that the loop has not taken.
     pub(super) fn end(&self, ended: Ended) -> Vec<Submission> {
         let mut state = self.lock();
         state.closed = true;

@@ -120,8 +120,7 @@ pub(super) fn start(
 ) -> Result<JoinHandle<()>, StartError> {
     let (tell, told) = channel();
     let thread = Builder::new().name("pool".to_owned()).spawn(move || {
-        // The kernel ends workers when the thread that started them ends, so this thread starts
-        // them.
+        // The kernel ends workers with the thread that started them, so this thread starts them.
         match Drive::new(plan, Arc::clone(&desk), sender, inbox) {
             Ok((mut drive, signals)) => {
                 // The receiver still waits for this message.

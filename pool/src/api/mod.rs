@@ -5,8 +5,7 @@
 //!    └── handle <──────────────── outcome ─────────────────────────────┘
 //! ```
 //!
-//! Jobs and outcomes are encoded on the way, so that only the two ends of it depend on the type of
-//! the work.
+//! Jobs and outcomes are sent in encoded form, so only the ends depend on the type of the work.
 
 mod blob;
 mod builder;

@@ -89,9 +89,8 @@ impl<W: AnyWork> Pool<W> {
         }
     }
 
-    /// Runs all `jobs`. The returned iterator yields the number of each job, counted from 0, with
-    /// its outcome, in the order in which the jobs finish. It takes jobs from `jobs` when there is
-    /// room for them.
+    /// Runs all `jobs`, which are taken from the iterator when there is room for them. Yields the
+    /// number of each job, counted from 0, with its outcome, in the order in which the jobs finish.
     pub fn run<I: IntoIterator<Item = W::Job>>(&self, jobs: I) -> Run<'_, W, I::IntoIter> {
         Run::new(self, jobs.into_iter())
     }

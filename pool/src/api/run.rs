@@ -64,8 +64,7 @@ impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Run<'p, W, I> {
                 }
             };
             let desk = self.pool.desk();
-            // With no job in the pool, there is no outcome to wait for: block until others make
-            // room.
+            // With no job in the pool there is no outcome to wait for: block until there is room.
             let submitted = match self.open {
                 0 => desk.submit(submission),
                 _ => desk.try_submit(submission),

@@ -14,8 +14,7 @@ use crate::session::Activity;
 /// Maximum length of a failure's message, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// Work that is done in worker processes. Each worker creates a value of the type, which runs one
-/// job at a time.
+/// Work done in worker processes. Each has a value of the type, and runs one job at a time.
 pub trait Work: Sized + Send + 'static {
     /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;
@@ -28,25 +27,22 @@ pub trait Work: Sized + Send + 'static {
     ///
     /// # Errors
     ///
-    /// Fails if the worker cannot work. The worker then ends, and the pool gives up if this happens
-    /// too often.
+    /// Fails if the worker cannot work. It then ends; the pool gives up if this happens too often.
     fn start(setup: Self::Setup) -> Result<Self, Failed>;
 
     /// Runs a job. If the job crashes, hangs or panics, no other worker is affected.
     ///
     /// # Errors
     ///
-    /// Returns [`Failed`] if the job failed. How it was created determines whether the job is
-    /// retried.
+    /// Returns [`Failed`] if the job failed. Its kind determines whether the job is retried.
     fn run(&mut self, job: Self::Job, context: &Context) -> Result<Self::Output, Failed>;
 }
 
-/// Work whose jobs mostly wait, for the network or for other programs. Like [`Work`], but each
-/// process runs many jobs at once, on one thread with a tokio event loop. The type of its pool is
+/// Work whose jobs mostly wait, for the network or for other programs. Like [`Work`], but a process
+/// runs many jobs at once, on one thread with a tokio event loop. Its pool is a
 /// `Pool<Async<Self>>`.
 ///
-/// If the process dies, all jobs that it was running are run again, each alone, so that no job is
-/// blamed for another.
+/// If the process dies, all jobs that it was running run again alone: none is blamed for another.
 pub trait AsyncWork: Sized + Send + Sync + 'static {
     /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;
@@ -60,8 +56,7 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Fails if the worker cannot work. The worker then ends, and the pool gives up if this happens
-    /// too often.
+    /// Fails if the worker cannot work. It then ends; the pool gives up if this happens too often.
     fn start(setup: Self::Setup) -> Result<Self, Failed>;
 
     /// Runs a job. It must not block the thread: implement [`Work`] for jobs that compute. A panic
@@ -69,8 +64,7 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns [`Failed`] if the job failed. How it was created determines whether the job is
-    /// retried.
+    /// Returns [`Failed`] if the job failed. Its kind determines whether the job is retried.
     fn run(
         &self,
         job: Self::Job,
@@ -82,8 +76,7 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Async<W>(PhantomData<fn() -> W>);
 
-/// Work that a pool can do: [`Work`], or [`AsyncWork`] in [`Async`]. Cannot be implemented
-/// directly.
+/// Work that a pool can do: [`Work`], or [`AsyncWork`] in [`Async`]. This trait is sealed.
 pub trait AnyWork: Serve + 'static {
     /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;

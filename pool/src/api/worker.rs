@@ -73,9 +73,8 @@ pub(super) fn is_worker() -> bool {
     env::args_os().next().as_deref() == Some(OsStr::new(NAME))
 }
 
-/// Turns this process into a worker if it was started as one. A worker runs jobs until it is no
-/// longer needed, then exits; the call does not return. In any other process, the call returns
-/// immediately.
+/// Turns this process into a worker if it was started as one: it runs jobs until it is no longer
+/// needed, then exits, and the call does not return. In any other process, it returns immediately.
 ///
 /// Call this first in `main`, before any file is open and any other thread runs.
 pub fn init<W: AnyWork>() {

@@ -178,8 +178,7 @@ const GET_OPTIONS: [(i32, i32); 4] = [
     (libc::SOL_SOCKET, libc::SO_RCVBUF),
 ];
 
-/// Allowed requests of `ioctl`: non-blocking mode, number of readable bytes, close-on-exec, and
-/// isatty(3).
+/// Allowed requests of `ioctl`: non-blocking mode, readable bytes, close-on-exec, and isatty(3).
 #[allow(
     clippy::unnecessary_cast,
     reason = "they are numbers of another type in musl"
@@ -220,8 +219,7 @@ const CLONE_REFUSED: i32 = libc::CLONE_NEWNS
 const MAP_TYPE: i32 = 0x0f;
 const MAP_REFUSED: i32 = libc::MAP_GROWSDOWN;
 
-/// Creates the filter for a thread of this process and all that it starts, with or without a
-/// `network`.
+/// Creates the filter for a thread of this process and what it starts, with or without `network`.
 pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     let own = getpid().as_raw_nonzero().get();
     let mut rules: Vec<(c_long, Vec<SeccompRule>)> = Vec::new();

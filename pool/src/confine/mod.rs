@@ -214,8 +214,7 @@ impl Confinement {
         })
     }
 
-    /// Sets the nice value. On Linux it belongs to a thread and is inherited (setpriority(2),
-    /// BUGS).
+    /// Sets the nice value, which belongs to a thread and is inherited (setpriority(2), BUGS).
     fn be_nice(&self) -> Result<(), ConfineError> {
         let Some(wanted) = self.nice else {
             return Ok(());

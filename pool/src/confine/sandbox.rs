@@ -23,9 +23,8 @@ use super::{ConfineError, Network, Sandbox, calls, rights};
 /// 2), and cannot be truncated elsewhere (ABI 3).
 pub(super) const NEEDED: ABI = ABI::V3;
 
-/// What is used if the kernel has it (Linux 6.12): limits on ioctls on devices, listening on TCP
-/// ports, signals and abstract sockets. Later additions to Landlock are not listed until they are
-/// tested.
+/// What is used if the kernel has it (Linux 6.12): limits on device ioctls, listening on TCP ports,
+/// signals and abstract sockets. Later additions to Landlock are not listed until they are tested.
 const USED: ABI = ABI::V6;
 
 /// What a limit on the ports to connect to requires (Linux 6.7).
@@ -90,8 +89,7 @@ impl InForce {
         self.wanted && self.landlock.is_none()
     }
 
-    /// Returns what this sandbox lacks and the consequences, as part of a sentence. Returns `None`
-    /// if nothing is missing.
+    /// Returns what this sandbox lacks and the consequences, as part of a sentence, if anything.
     #[must_use]
     pub fn lacks(&self) -> Option<String> {
         if !self.wanted {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use protocol::{JobFailure, Severity, TaskId};
 
 use super::Dispatcher;
-use super::answers::End;
 use super::event::Action;
+use super::queue::End;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Whether `id`, which fails like this if it is not tried elsewhere, can be.
@@ -38,8 +38,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         // That was between it and the group that it leaves.
         task.refused = None;
         task.spacing = Duration::ZERO;
-        self.ready.enter(group);
-        self.ready.leave(left);
+        self.queue.groups_mut().enter(group);
+        self.queue.groups_mut().leave(left);
         self.counts.retries += 1;
         self.actions
             .push_back(Action::TurnToAlternative { task: id, failure });

@@ -1,43 +1,21 @@
 //! What happens to tasks: offered, started, answered, given back, kept alive.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, Severity, TaskId, WorkerId};
 
+use super::Dispatcher;
 use super::event::{Action, Ending, GiveUp, GroupId, Notice, Verdict};
 use super::pressure::Asked;
+use super::queue::End;
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
-        self.counts.offered += 1;
-        self.spaced |= entry.spacing > Duration::ZERO;
-        let group = entry.group;
-        let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "task {task} was offered twice");
-        self.ready.enter(group);
-        self.ready.push_back(group, task);
-    }
-
-    pub(super) fn on_prerequisite(
-        &mut self,
-        now: Instant,
-        task: TaskId,
-        group: GroupId,
-        size: u32,
-    ) {
-        let entry = Task {
-            prerequisite: true,
-            place: Place::Prerequisites,
-            ..Task::new(now, group, size)
-        };
-        let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "prerequisite {task} was offered twice");
-        self.ready.enter(group);
-        self.prerequisites.push_back(task);
+    pub(super) fn on_offered(&mut self, id: TaskId, mut task: Task) {
+        task.place = self.queue.offer(id, &task);
+        let earlier = self.tasks.insert(id, task);
+        debug_assert!(earlier.is_none(), "task {id} was offered twice");
     }
 
     pub(super) fn on_refused(&mut self, now: Instant) {
@@ -59,11 +37,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 return;
             };
             task.begun.get_or_insert(at);
-            // It has read the assignment: the bytes are out of the channel, if not since just now.
-            let size = task.size;
-            let slot = &mut self.slots[usize::from(worker.slot.0)];
-            slot.bytes -= size;
-            slot.start(id, at);
+            self.slots[worker.slot].start(id, task, at);
         }
     }
 
@@ -78,8 +52,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return self.stale(worker);
         };
         let places = self.places();
-        self.ready.serve(now, group, asked, places);
-        self.slots[usize::from(worker.slot.0)].served_by = Some(group);
+        self.queue.groups_mut().serve(now, group, asked, places);
+        self.slots[worker.slot].served(group);
         self.answered(now, worker, id, true, true);
         self.hand_to_placement(now, worker, id);
         self.actions.push_back(Action::Place {
@@ -204,8 +178,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if delay.is_zero() {
             self.queue_up(now, id, End::Back);
         } else {
-            self.place(id, Place::Delayed(now + delay));
-            self.delayed.insert((now + delay, id));
+            let place = self.queue.delay(id, now + delay);
+            self.tasks.entry(id).and_modify(|task| task.place = place);
         }
         let attempts = self.tasks.get(&id).map_or(0, Task::all_attempts);
         self.actions.push_back(Action::Notify(Notice::Retrying {
@@ -219,9 +193,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         match self.lease_of(worker, id) {
             Some(lease) if lease.started.is_none() => {
-                if let Some(quota) = &mut self.slots[usize::from(worker.slot.0)].quota {
-                    *quota += 1;
-                }
+                self.slots[worker.slot].refund();
                 self.unlease(id);
                 self.make_ready(now, id);
             }
@@ -230,29 +202,25 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, worker: WorkerId, running: &[TaskId]) {
-        let slot = match self.slots.get(usize::from(worker.slot.0)) {
-            Some(slot) if slot.is(worker) => slot,
-            Some(_) | None => return self.stale(worker),
+        let Some(slot) = self.slots.of(worker) else {
+            return self.stale(worker);
         };
-        if !matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) {
+        if !matches!(slot.state(), SlotState::Ready | SlotState::Leaving { .. }) {
             return;
         }
-        let deadline = now + self.limits.lease_timeout;
         // One that runs nothing has no reason to keep tasks waiting: it lives, and does not work.
-        let waits = slot.running.is_empty();
-        for id in slot.queue.iter().chain(&slot.running) {
+        let waits = slot.running().is_empty();
+        for id in slot.all_held() {
             let Some(lease) = self
                 .tasks
-                .get_mut(id)
+                .get_mut(&id)
                 .and_then(|task| task.lease_of(worker))
             else {
                 continue;
             };
-            lease.overdue = lease.started.is_some() && !running.contains(id);
+            lease.overdue = lease.started.is_some() && !running.contains(&id);
             if !lease.overdue && (lease.started.is_some() || !waits) {
-                self.leases.remove(&(lease.deadline, *id));
-                lease.deadline = deadline;
-                self.leases.insert((deadline, *id));
+                lease.deadline = self.leases.renew(now, lease.deadline, id);
             }
         }
     }
@@ -281,12 +249,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     fn answered(&mut self, now: Instant, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += u32::from(counts);
-            self.ready.hear(task.group, heard);
+            self.queue.groups_mut().hear(task.group, heard);
         }
-        let slot = &mut self.slots[usize::from(worker.slot.0)];
-        slot.answered = Some(now);
-        slot.progress = true;
-        slot.deaths_without_progress = 0;
+        self.slots[worker.slot].answered(now);
     }
 
     /// Ends the lease on a task and the task with it.
@@ -295,7 +260,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        self.ready.leave(task.group);
+        self.queue.groups_mut().leave(task.group);
         let queued = match task.place {
             Place::Leased(lease) => lease
                 .started
@@ -328,26 +293,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return;
         };
         let slot = &mut self.slots[index];
-        let deadline = now + self.limits.lease_timeout;
-        self.leases.insert((deadline, id));
-        self.next_turn = now + self.limits.spacing;
-        let group_spacing = self.limits.group_spacing.max(task.spacing);
-        if group_spacing > Duration::ZERO {
-            self.ready.rest(task.group, now + group_spacing);
-        }
-        slot.queue.push_back(id);
-        slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
-        slot.bytes += task.size;
-        slot.alone = task.suspect;
-        let of_group = slot.groups.entry(task.group).or_insert(0);
-        *of_group += 1;
-        if *of_group <= u32::from(self.limits.concurrency) {
-            self.ready.add_load(task.group);
+        self.queue.hand_out(now, task.group, task.spacing);
+        if slot.hold(id, task) <= u32::from(self.limits.concurrency) {
+            self.queue.groups_mut().add_load(task.group);
         }
         task.place = Place::Leased(Lease {
             worker: slot.worker(),
-            deadline,
-            asked: self.ready.ask(now, task.group),
+            deadline: self.leases.grant(now, id),
+            asked: self.queue.groups_mut().ask(now, task.group),
             started: None,
             revoked: false,
             overdue: false,
@@ -372,21 +325,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | Place::Chunk(_)
             | Place::Delayed(_) => return,
         };
-        self.leases.remove(&(lease.deadline, id));
-        let slot = &mut self.slots[usize::from(lease.worker.slot.0)];
-        slot.remove(id);
-        if lease.started.is_none() {
-            slot.bytes -= task.size;
-        }
-        slot.alone = false;
-        if let Some(of_group) = slot.groups.get_mut(&task.group) {
-            *of_group -= 1;
-            if *of_group < u32::from(self.limits.concurrency) {
-                self.ready.remove_load(task.group);
-            }
-            if *of_group == 0 {
-                slot.groups.remove(&task.group);
-            }
+        self.leases.forget(lease.deadline, id);
+        self.suspects.returned(id);
+        let of_group = self.slots[lease.worker.slot].drop(id, task);
+        if of_group < u32::from(self.limits.concurrency) {
+            self.queue.groups_mut().remove_load(task.group);
         }
     }
 
@@ -395,8 +338,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.queue_up(now, id, End::Front);
     }
 
-    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end, or while
-    /// many die, those who have waited longest would never have their turn.
+    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end.
     pub(super) fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -404,55 +346,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         task.ready_at = now;
         if task.suspect {
             task.place = Place::Suspects;
-            self.suspects.push_back(id);
-        } else if task.prerequisite {
-            task.place = Place::Prerequisites;
-            end.push(&mut self.prerequisites, id);
-        } else if let Some(chunk) = task.chunk {
-            let heir = self.heir_of(chunk);
-            if let Some(task) = self.tasks.get_mut(&id) {
-                task.chunk = Some(heir);
-                task.place = Place::Chunk(heir);
-            }
-            end.push(&mut self.slots[usize::from(heir.0)].chunk, id);
+            self.suspects.push(id, task.group, task.kills > 0);
         } else {
-            task.place = Place::Ready;
-            match end {
-                End::Front => self.ready.push_front(task.group, id),
-                End::Back => self.ready.push_back(task.group, id),
-            }
-        }
-    }
-
-    fn place(&mut self, id: TaskId, place: Place) {
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.place = place;
+            task.chunk = task.chunk.map(|chunk| self.slots.heir_of(chunk));
+            task.place = self.queue.put(id, task, end);
         }
     }
 
     /// What `id` counts for: a prerequisite is none of the tasks that the user knows of.
     pub(super) fn weight(&self, id: TaskId) -> u64 {
         u64::from(self.tasks.get(&id).is_some_and(|task| !task.prerequisite))
-    }
-
-    /// Whether tasks are still dispatched.
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.course, Course::Running)
-    }
-}
-
-/// An end of a queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    Front,
-    Back,
-}
-
-impl End {
-    fn push(self, queue: &mut VecDeque<TaskId>, id: TaskId) {
-        match self {
-            Self::Front => queue.push_front(id),
-            Self::Back => queue.push_back(id),
-        }
     }
 }

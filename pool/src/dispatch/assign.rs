@@ -6,6 +6,8 @@ use std::time::Instant;
 use protocol::{JobFailure, TaskId};
 
 use super::event::{Action, GroupId};
+use super::slot::Slot;
+use super::task::{Place, Task};
 use super::{Dispatcher, Policy};
 
 /// How many ready tasks per worker it takes for each task held ahead. Guided self-scheduling:
@@ -20,7 +22,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// So nothing waits behind a task of another group, which may never end.
     pub(super) fn assign(&mut self, now: Instant) {
         // While what is done is not seen to as fast, more would only pile up.
-        if now < self.next_turn || self.placing >= self.limits.placing {
+        if !self.queue.has_turn(now) || self.placing >= self.limits.placing {
             return;
         }
         self.assign_suspects(now);
@@ -32,11 +34,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     fn assign_others(&mut self, now: Instant) {
-        if self.ready.len() + self.prerequisites.len() + self.slots.whole().in_chunks == 0 {
+        if self.queue.ready() == 0 {
             return;
         }
         let mut batches: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
-        while now >= self.next_turn
+        while self.queue.has_turn(now)
             && let Some(index) = self.slots.whole().least_loaded()
         {
             let Some(task) = self.take_in_turn(index) else {
@@ -60,11 +62,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Hands out ahead, in the same batches.
     fn fill_up(&mut self, now: Instant, batches: &mut BTreeMap<usize, Vec<TaskId>>) {
         let concurrency = usize::from(self.limits.concurrency);
-        let share = self.ready.len() / (READY_PER_PREFETCH * self.slots.whole().in_use.max(1));
+        let share =
+            self.queue.groups().len() / (READY_PER_PREFETCH * self.slots.whole().in_use.max(1));
         if share == 0 {
             return;
         }
-        let short: Vec<usize> = match self.ready.least_load() {
+        let short: Vec<usize> = match self.queue.groups().least_load() {
             // A group that is asked nothing comes before all that workers hold tasks of: more of these come
             // along with a turn only.
             Some(0) => batches.keys().copied().collect(),
@@ -104,120 +107,60 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.slots[index].ahead(self.prefetch())
     }
 
-    /// How many tasks a worker may hold beyond those it runs. While prerequisites wait none: they would
-    /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a group
-    /// wants time between its tasks: a worker begins what it holds whenever it likes.
+    /// How many tasks a worker may hold beyond those it runs: none while a suspect waits for a worker that
+    /// is empty.
     pub(super) fn prefetch(&self) -> usize {
-        if self.spaced || self.makes_way || !self.prerequisites.is_empty() {
-            return 0;
+        match self.queue.may_hold_ahead() && !self.suspects.makes_way() {
+            true => self.limits.prefetch.into(),
+            false => 0,
         }
-        self.limits.prefetch.into()
     }
 
-    /// Takes the next task for slot `index`: prerequisites and what is ready take turns, so that neither
-    /// waits for the end of the other.
     fn take_in_turn(&mut self, index: usize) -> Option<TaskId> {
-        let is_ready_first = self.prerequisite_was_last;
-        let mut taken = None;
-        if is_ready_first {
-            taken = self.take_ready(index);
-        }
-        if taken.is_none() {
-            taken = self.take_prerequisite(index);
-            self.prerequisite_was_last = taken.is_some();
-        }
-        if taken.is_none() && !is_ready_first {
-            taken = self.take_ready(index);
-        }
-        taken
+        let fits = fits(&self.slots[index], &self.tasks, self.limits.credit_bytes);
+        self.queue.take_in_turn(fits)
     }
 
-    fn take_ready(&mut self, index: usize) -> Option<TaskId> {
-        match self.limits.policy {
-            Policy::Shared => {
-                let taken = self.take_turn(index);
-                self.prerequisite_was_last &= taken.is_none();
-                taken
-            }
-            // Chunks are cut when the input has ended, and that waits for every prerequisite.
-            Policy::Chunked => None,
-        }
-    }
-
-    /// Takes the first prerequisite whose group has room.
-    fn take_prerequisite(&mut self, index: usize) -> Option<TaskId> {
-        let position = self.prerequisites.iter().position(|id| {
-            self.tasks
-                .get(id)
-                .is_some_and(|task| self.ready.has_room(task.group))
-        })?;
-        let task = self.prerequisites[position];
-        if !self.has_credit(index, task) {
-            return None;
-        }
-        self.prerequisites.remove(position)
-    }
-
-    /// Takes the task whose turn it is out of the ready queue, for slot `index`.
-    fn take_turn(&mut self, index: usize) -> Option<TaskId> {
-        let group = self.ready.next_group()?;
-        self.take_of(index, group)
-    }
-
-    /// Takes a task out of the ready queue that slot `index` may hold ahead: of the group that it
-    /// was just given a turn of, or whose turn it would be again.
+    /// Takes a task out of the queue that slot `index` may hold ahead: of the group that it was just given a
+    /// turn of, or whose turn it would be again.
     fn take_ahead(&mut self, index: usize, has_turn: bool) -> Option<TaskId> {
         let group = self.held_group(index)?;
-        if !has_turn && !self.ready.keeps_turn(group) {
-            return None;
-        }
-        self.take_of(index, group)
-    }
-
-    fn take_of(&mut self, index: usize, group: GroupId) -> Option<TaskId> {
-        let task = self.ready.peek(group)?;
-        if !self.has_credit(index, task) {
-            return None;
-        }
-        self.ready.pop(group)
-    }
-
-    /// Whether the worker of slot `index` may be sent `task`, as far as bytes go.
-    pub(super) fn has_credit(&self, index: usize, task: TaskId) -> bool {
-        let slot = &self.slots[index];
-        let size = self.tasks.get(&task).map_or(0, |task| task.size);
-        slot.bytes == 0 || slot.bytes.saturating_add(size) <= self.limits.credit_bytes
+        let fits = fits(&self.slots[index], &self.tasks, self.limits.credit_bytes);
+        self.queue.take_ahead(group, has_turn, fits)
     }
 
     /// A group of which slot `index` can hold more without asking it more at once.
     fn held_group(&self, index: usize) -> Option<GroupId> {
         let concurrency = u32::from(self.limits.concurrency);
         self.slots[index]
-            .groups
+            .groups()
             .iter()
             .find(|&(&group, &held)| {
                 held >= concurrency
-                    && self.ready.has_ready(group)
-                    && self.ready.may_hold_ahead(group)
+                    && self.queue.groups().has_ready(group)
+                    && self.queue.groups().may_hold_ahead(group)
             })
             .map(|(&group, _)| group)
     }
 
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
-        while now >= self.next_turn
-            && let Some(position) = self.next_suspect(self.do_others_wait())
+        while self.queue.has_turn(now)
+            && !self.suspects.is_empty()
             && let Some(index) = self.empty_slot()
         {
-            let Some(task) = self.suspects.remove(position) else {
+            let guilty = match self.queue.is_available() {
+                true => self.most_for_suspects(),
+                false => usize::MAX,
+            };
+            let has_room = |group| self.queue.groups().has_room(group);
+            let Some(task) = self.suspects.take(guilty, has_room) else {
                 break;
             };
-            self.slots[index].reserved = false;
+            self.slots[index].reserve(false);
             self.lease(now, index, task);
             self.send(index, vec![task]);
         }
-        // As if others waited: those would, that were asked back.
-        self.makes_way = self.next_suspect(true).is_some() && self.limits.concurrency == 1;
         if self.limits.concurrency == 1 {
             self.make_way();
         } else {
@@ -228,7 +171,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// A worker that does one task at a time is empty when that ends, if it holds nothing ahead. So while a
     /// suspect waits nobody does: whoever ends first takes it, and nobody stands idle for that.
     fn make_way(&mut self) {
-        if self.makes_way {
+        // As if others waited: those would, that were asked back.
+        let guilty = self.most_for_suspects();
+        let has_room = |group| self.queue.groups().has_room(group);
+        let makes_way = self.suspects.can_run(guilty, has_room);
+        self.suspects.make_way(makes_way);
+        if makes_way {
             for index in 0..self.slots.len() {
                 if self.slots[index].is_open() {
                     self.recall(index);
@@ -247,15 +195,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let most = self.most_for_suspects();
         let mut reserved = 0;
         for slot in self.slots.iter_mut() {
-            slot.reserved &= reserved < waiting;
-            reserved += usize::from(slot.reserved);
+            slot.reserve(slot.is_reserved() && reserved < waiting);
+            reserved += usize::from(slot.is_reserved());
         }
-        let alone = self.slots.iter().filter(|slot| slot.alone).count();
+        let alone = self.slots.iter().filter(|slot| slot.is_alone()).count();
         while reserved < waiting
             && reserved + alone < most
             && let Some(index) = self.least_held()
         {
-            self.slots[index].reserved = true;
+            self.slots[index].reserve(true);
             reserved += 1;
             self.recall(index);
         }
@@ -269,9 +217,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     /// Half of the pool at most makes room for suspects, the rest goes on.
-    fn most_for_suspects(&self) -> usize {
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        (in_use / 2).max(1)
+    fn most_for_suspects(&mut self) -> usize {
+        (self.slots.whole().in_use / 2).max(1)
     }
 
     /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
@@ -279,32 +226,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     fn recall(&mut self, index: usize) {
         let slot = &self.slots[index];
         if self.revoked(slot) == 0 {
-            let tasks = slot.queue.iter().copied().collect();
+            let tasks = slot.queue().iter().copied().collect();
             self.revoke(index, tasks);
         }
-    }
-
-    /// Whether anything but suspects could be handed out.
-    fn do_others_wait(&self) -> bool {
-        self.ready.available() + self.prerequisites.len() > 0
-    }
-
-    /// Where in the queue of suspects the first one stands that can be run now. One that is known to have
-    /// brought down a worker may do so again, and take long about it: while others wait, those have
-    /// half of the pool at most.
-    fn next_suspect(&self, do_others_wait: bool) -> Option<usize> {
-        if self.suspects.is_empty() {
-            return None;
-        }
-        let guilty = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.kills > 0);
-        let alone = self.slots.iter().filter(|slot| slot.alone);
-        let at_it = alone.filter(|slot| slot.queue.iter().chain(&slot.running).any(guilty));
-        let all = !do_others_wait || at_it.count() < self.most_for_suspects();
-        self.suspects.iter().position(|id| {
-            self.tasks
-                .get(id)
-                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.group))
-        })
     }
 
     /// A ready slot that holds nothing.
@@ -319,7 +243,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Only tasks that the idle worker could run count, or the two would pass one back and forth.
     /// Says whether it asked for any: then another may have some as well.
     pub(super) fn rebalance(&mut self) -> bool {
-        if self.limits.policy == Policy::Chunked || self.ready.available() > 0 {
+        if self.limits.policy == Policy::Chunked || self.queue.groups().available() > 0 {
             return false;
         }
         let (free, ahead) = (self.slots.whole().places, self.slots.whole().ahead);
@@ -348,10 +272,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let ahead = slot
             .held()
             .saturating_sub(usize::from(self.limits.concurrency));
-        slot.queue.iter().rev().take(ahead).copied().filter(|id| {
+        slot.queue().iter().rev().take(ahead).copied().filter(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| !task.suspect && self.ready.has_room(task.group))
+                .is_some_and(|task| !task.suspect && self.queue.groups().has_room(task.group))
         })
     }
 
@@ -360,10 +284,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// come later find places that are not taken for as long as a silent group is waited for.
     pub(super) fn restrain(&mut self) {
         let places = self.places();
-        let may_come = self.input_open && self.tasks.len() < self.limits.lookahead_max;
-        let others = self.ready.groups() > 1 || may_come;
+        let may_come = self.course.is_input_open() && self.tasks.len() < self.limits.lookahead_max;
+        let others = self.queue.groups().groups() > 1 || may_come;
         let restrained = self.limits.policy == Policy::Shared && places > 1 && others;
-        self.ready.restrain(restrained.then_some(places / 2));
+        self.queue
+            .groups_mut()
+            .restrain(restrained.then_some(places / 2));
     }
 
     /// Asks the worker of slot `index` to give `tasks` back.
@@ -399,14 +325,26 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     /// How many of the tasks that `slot` holds it was asked to give back.
-    fn revoked(&self, slot: &super::Slot) -> usize {
-        slot.queue
+    fn revoked(&self, slot: &Slot) -> usize {
+        slot.queue()
             .iter()
             .filter(|id| {
-                self.tasks.get(id).is_some_and(
-                    |task| matches!(task.place, super::task::Place::Leased(lease) if lease.revoked),
-                )
+                self.tasks
+                    .get(id)
+                    .is_some_and(|task| matches!(task.place, Place::Leased(lease) if lease.revoked))
             })
             .count()
+    }
+}
+
+/// Which tasks the worker of `slot` may be sent, as far as bytes go.
+pub(super) fn fits<'a>(
+    slot: &'a Slot,
+    tasks: &'a BTreeMap<TaskId, Task>,
+    credit: u32,
+) -> impl Fn(TaskId) -> bool + 'a {
+    move |id| {
+        let size = tasks.get(&id).map_or(0, |task| task.size);
+        slot.has_credit(size, credit)
     }
 }

@@ -26,7 +26,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     ///
     /// The first violation found, in words.
     pub fn audit(&self) -> Result<(), String> {
-        self.ready.audit()?;
+        self.queue.audit()?;
         self.audit_counts()?;
         for (&id, task) in &self.tasks {
             self.audit_task(id, task)
@@ -36,12 +36,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.slots.audit()?;
         for slot in self.slots.iter() {
             self.audit_slot(slot)
-                .map_err(|violation| format!("slot {}: {violation}", slot.id))?;
-            for (&group, &held) in &slot.groups {
+                .map_err(|violation| format!("slot {}: {violation}", slot.id()))?;
+            for (&group, &held) in slot.groups() {
                 *loads.entry(group).or_insert(0) += held.min(u32::from(self.limits.concurrency));
             }
         }
-        let counted: BTreeMap<_, _> = self.ready.loads().collect();
+        let counted: BTreeMap<_, _> = self.queue.groups().loads().collect();
         if counted != loads {
             return Err(format!("group loads are {loads:?}, counted as {counted:?}"));
         }
@@ -55,11 +55,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     fn audit_counts(&self) -> Result<(), String> {
         let leased: usize = self.slots.iter().map(Slot::held).sum();
-        let waiting = self.ready.len()
-            + self.slots.as_known().in_chunks
-            + self.suspects.len()
-            + self.delayed.len()
-            + self.prerequisites.len();
+        let dying = self.slots.iter().filter(|slot| slot.is_dying());
+        let watched = leased - dying.map(Slot::held).sum::<usize>();
+        if watched != self.leases.len() {
+            let counted = self.leases.len();
+            return Err(format!("{counted} leases are watched, {watched} should be"));
+        }
+        let waiting = self.queue.ready() + self.queue.delayed() + self.suspects.len();
         let is_placing = |task: &&Task| matches!(task.place, Place::Placing { .. });
         let placing = self.tasks.values().filter(is_placing).count();
         if placing != self.placing {
@@ -80,7 +82,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         for task in self.tasks.values() {
             *of_groups.entry(task.group).or_insert(0) += 1;
         }
-        let counted: BTreeMap<_, _> = self.ready.unfinished().collect();
+        let counted: BTreeMap<_, _> = self.queue.groups().unfinished().collect();
         if counted != of_groups {
             return Err(format!(
                 "groups have {of_groups:?} tasks, counted as {counted:?}"
@@ -97,22 +99,21 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     fn audit_task(&self, id: TaskId, task: &Task) -> Result<(), String> {
+        let in_queue = self.queue.is_in_place(id, task) == Some(true);
         let here = match task.place {
-            Place::Ready => self.ready.has_ready(task.group) && !task.suspect,
-            Place::Prerequisites => {
-                self.prerequisites.contains(&id) && task.prerequisite && !task.suspect
-            }
-            Place::Suspects => self.suspects.contains(&id) && task.suspect,
-            Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
-            Place::Delayed(until) => self.delayed.contains(&(until, id)),
-            Place::Placing { .. } => !self.leases.iter().any(|&(_, leased)| leased == id),
+            Place::Ready => in_queue && !task.suspect,
+            Place::Prerequisites => in_queue && task.prerequisite && !task.suspect,
+            Place::Suspects => self.suspects.contains(id) && task.suspect,
+            Place::Chunk(slot) => in_queue && task.chunk == Some(slot),
+            Place::Delayed(_) => in_queue,
+            Place::Placing { .. } => true,
             Place::Leased(lease) => {
-                let slot = &self.slots[usize::from(lease.worker.slot.0)];
+                let slot = &self.slots[lease.worker.slot];
                 let at = match lease.started {
-                    Some(_) => slot.running.contains(&id),
-                    None => slot.queue.contains(&id),
+                    Some(_) => slot.running().contains(&id),
+                    None => slot.queue().contains(&id),
                 };
-                let watched = self.leases.contains(&(lease.deadline, id));
+                let watched = self.leases.has(lease.deadline, id);
                 at && slot.worker() == lease.worker && watched != slot.is_dying()
             }
         };
@@ -133,8 +134,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     fn audit_slot(&self, slot: &Slot) -> Result<(), String> {
-        let held: Vec<_> = slot.queue.iter().chain(&slot.running).collect();
-        match slot.state {
+        let held: Vec<_> = slot.all_held().collect();
+        match slot.state() {
             SlotState::Vacant { .. } | SlotState::Retired | SlotState::Starting { .. }
                 if !held.is_empty() =>
             {
@@ -147,33 +148,34 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | SlotState::Leaving { .. }
             | SlotState::Dying { .. } => {}
         }
-        if !slot.is_in_use() && !slot.chunk.is_empty() && self.is_running() {
+        let has_chunk = self.queue.chunk(slot.id()).len() > 0;
+        if !slot.is_in_use() && has_chunk && self.course.is_running() {
             return Err("has a chunk that nobody will work on".to_owned());
         }
         let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();
-        let unread = slot.queue.iter().filter_map(|id| self.tasks.get(id));
+        let unread = slot.queue().iter().filter_map(|id| self.tasks.get(id));
         let bytes: u32 = unread.map(|task| task.size).sum();
-        if bytes != slot.bytes || (slot.queue.len() > 1 && bytes > self.limits.credit_bytes) {
+        if bytes != slot.bytes() || (slot.queue().len() > 1 && bytes > self.limits.credit_bytes) {
             return Err(format!(
                 "credit of {bytes} bytes, counted as {}",
-                slot.bytes
+                slot.bytes()
             ));
         }
         if held.len() > usize::from(self.limits.concurrency) + usize::from(self.limits.prefetch) {
             return Err(format!("holds {} tasks, more than its credit", held.len()));
         }
         let suspects = tasks.iter().filter(|task| task.suspect).count();
-        if (suspects > 0 && held.len() > 1) || (suspects > 0) != slot.alone {
+        if (suspects > 0 && held.len() > 1) || (suspects > 0) != slot.is_alone() {
             return Err(format!("{suspects} suspects share it with {held:?}"));
         }
         let mut groups = BTreeMap::new();
         for task in tasks {
             *groups.entry(task.group).or_insert(0) += 1;
         }
-        if groups != slot.groups {
+        if groups != *slot.groups() {
             return Err(format!(
                 "holds of groups {groups:?}, counted as {:?}",
-                slot.groups
+                slot.groups()
             ));
         }
         Ok(())

@@ -2,80 +2,48 @@
 
 use std::time::Instant;
 
-use protocol::{JobFailure, SlotId, TaskId};
+use protocol::{JobFailure, TaskId};
 
+use super::assign::fits;
+use super::slot::Slot;
 use super::task::Place;
 use super::{Dispatcher, Policy};
 
-/// How far into its chunk a slot looks for a task whose group has room.
-const LOOK_AHEAD: usize = 64;
-
 impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_input_ended(&mut self) {
-        self.input_open = false;
+        self.course.end_input();
         if self.limits.policy == Policy::Chunked {
             self.split();
         }
     }
 
-    /// Splits what was offered into chunks of one size, or of two that differ by one.
+    /// Splits what was offered into chunks.
     fn split(&mut self) {
-        let tasks: Vec<_> = self
+        let ready = self
             .tasks
             .iter()
-            .filter(|(_, task)| task.place == Place::Ready)
-            .map(|(&id, _)| id)
-            .collect();
-        while let Some(group) = self.ready.any_group() {
-            self.ready.pop(group);
-        }
-        let slots = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let Some(each) = tasks.len().checked_div(slots) else {
-            // Every slot is retired, and the run ends.
-            return self.leave_in_queue(&tasks);
-        };
-        let rest = tasks.len() % slots;
-        let mut tasks = tasks.into_iter();
-        let in_use = self.slots.iter_mut().filter(|slot| slot.is_in_use());
-        for (index, slot) in in_use.enumerate() {
-            let size = each + usize::from(index < rest);
-            for id in tasks.by_ref().take(size) {
-                if let Some(task) = self.tasks.get_mut(&id) {
-                    task.chunk = Some(slot.id);
-                    task.place = Place::Chunk(slot.id);
-                    slot.chunk.push_back(id);
-                }
+            .filter(|(_, task)| task.place == Place::Ready);
+        let ready: Vec<_> = ready.map(|(&id, _)| id).collect();
+        let slots = self.slots.iter().filter(|slot| slot.is_in_use());
+        let slots: Vec<_> = slots.map(Slot::id).collect();
+        for (id, slot) in self.queue.split(&ready, &slots) {
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.chunk = Some(slot);
+                task.place = Place::Chunk(slot);
             }
         }
-    }
-
-    fn leave_in_queue(&mut self, tasks: &[TaskId]) {
-        for &id in tasks {
-            self.ready.push_back(self.tasks[&id].group, id);
-        }
-    }
-
-    /// Whose chunk it is now that was slot `chunk`'s: its own, or that of the first slot in use if
-    /// that one has been given up. If no slot is in use, the run ends, and it does not matter.
-    pub(super) fn heir_of(&self, chunk: SlotId) -> SlotId {
-        if self.slots[usize::from(chunk.0)].is_in_use() {
-            return chunk;
-        }
-        let heir = self.slots.iter().find(|slot| slot.is_in_use());
-        heir.map_or(chunk, |slot| slot.id)
     }
 
     /// Slot `index` was given up: what is left of its chunk goes to its heir.
     pub(super) fn bequeath(&mut self, index: usize) {
-        let heir = self.heir_of(self.slots[index].id);
-        let chunk = std::mem::take(&mut self.slots[index].chunk);
-        for id in &chunk {
-            if let Some(task) = self.tasks.get_mut(id) {
+        let slot = self.slots[index].id();
+        let heir = self.slots.heir_of(slot);
+        for id in self.queue.bequeath(slot, heir) {
+            if let Some(task) = self.tasks.get_mut(&id) {
                 task.chunk = Some(heir);
                 task.place = Place::Chunk(heir);
             }
         }
-        self.slots[usize::from(heir.0)].chunk.extend(chunk);
     }
 
     /// Hands each slot what it can hold of its own chunk.
@@ -90,7 +58,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 continue;
             }
             let mut batch = Vec::new();
-            while now >= self.next_turn
+            while self.queue.has_turn(now)
                 && self.slots[index].is_open()
                 && self.slots[index].held() < concurrency + prefetch
                 && let Some(task) = self.take_of_chunk(index)
@@ -104,29 +72,21 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     fn take_of_chunk(&mut self, index: usize) -> Option<TaskId> {
         let concurrency = u32::from(self.limits.concurrency);
-        let slot = &self.slots[index];
-        let position = slot.chunk.iter().take(LOOK_AHEAD).position(|id| {
-            self.tasks.get(id).is_some_and(|task| {
-                let held = slot.groups.get(&task.group).copied().unwrap_or(0);
-                let may_run = self.ready.has_room(task.group)
-                    || (held >= concurrency && self.ready.may_hold_ahead(task.group));
-                // One that is too large now must not hide others until something else changes.
-                may_run && self.has_credit(index, *id)
+        let (slot, tasks) = (&self.slots[index], &self.tasks);
+        let fits = fits(slot, tasks, self.limits.credit_bytes);
+        self.queue.take_of_chunk(slot.id(), |groups, id| {
+            tasks.get(&id).is_some_and(|task| {
+                let may_run = groups.has_room(task.group)
+                    || (slot.held_of(task.group) >= concurrency
+                        && groups.may_hold_ahead(task.group));
+                may_run && fits(id)
             })
-        })?;
-        self.slots[index].chunk.remove(position)
+        })
     }
 
     /// Whether slot `index` has work of its own that waits for a worker.
     pub(super) fn wants_worker_for_chunk(&self, index: usize) -> bool {
-        self.limits.policy == Policy::Chunked
-            && !self.input_open
-            && self.slots[index].is_in_use()
-            && !self.slots[index].chunk.is_empty()
-    }
-
-    /// What `place` of a chunk says is true.
-    pub(super) fn is_in_chunk(&self, chunk: SlotId, id: TaskId) -> bool {
-        self.slots[usize::from(chunk.0)].chunk.contains(&id)
+        let slot = &self.slots[index];
+        slot.is_in_use() && self.queue.chunk(slot.id()).len() > 0
     }
 }

@@ -4,23 +4,19 @@ use std::time::Instant;
 
 use protocol::JobFailure;
 
+use super::Dispatcher;
 use super::event::{Action, Ending, KillReason};
 use super::slot::SlotState;
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Starts the end of the run. The first reason stays.
     pub(super) fn end(&mut self, now: Instant, ending: Ending<F>) {
-        if !self.is_running() {
+        if !self.course.end(ending, now + self.limits.grace) {
             return;
         }
-        self.course = Course::Ending {
-            ending,
-            deadline: now + self.limits.grace,
-        };
         for index in 0..self.slots.len() {
             if self.slots[index].is_ready() {
-                let unstarted = self.slots[index].queue.iter().copied().collect();
+                let unstarted = self.slots[index].queue().iter().copied().collect();
                 self.revoke(index, unstarted);
             }
         }
@@ -29,10 +25,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Ends the run at once.
     pub(super) fn abort(&mut self, now: Instant) {
         self.end(now, Ending::Interrupted);
-        if let Course::Ending { deadline, .. } = &mut self.course {
-            // What is being placed is not waited for.
-            *deadline = now.min(*deadline);
-        }
+        // What is being placed is not waited for.
+        self.course.hurry(now);
         for index in 0..self.slots.len() {
             self.kill(index, KillReason::RunEnds);
         }
@@ -41,21 +35,17 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Moves the end along: sends empty workers away, and says so when nobody is left and nothing
     /// is being placed, or the time of grace for that is over.
     pub(super) fn settle(&mut self, now: Instant) {
-        if self.is_running() && !self.input_open && self.tasks.is_empty() {
+        if self.course.is_running() && !self.course.is_input_open() && self.tasks.is_empty() {
             self.end(now, Ending::Completed);
         }
-        let Course::Ending { deadline, .. } = &self.course else {
+        let Some(deadline) = self.course.deadline() else {
             return;
         };
-        let is_over = *deadline <= now;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            match slot.state {
+            match slot.state() {
                 SlotState::Ready if slot.held() == 0 => {
-                    slot.state = SlotState::Leaving {
-                        deadline: now + self.limits.grace,
-                    };
-                    let worker = slot.worker();
+                    let worker = slot.dismiss(now + self.limits.grace);
                     self.actions.push_back(Action::Dismiss { worker });
                 }
                 SlotState::Starting { .. } => self.kill(index, KillReason::RunEnds),
@@ -66,11 +56,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 | SlotState::Dying { .. } => {}
             }
         }
-        if self.slots.iter().all(super::Slot::is_vacant) && (self.placing == 0 || is_over) {
-            let course = std::mem::replace(&mut self.course, Course::Finished);
-            if let Course::Ending { ending, .. } = course {
-                self.actions.push_back(Action::Finish { ending });
-            }
+        if self.slots.iter().all(super::Slot::is_vacant)
+            && (self.placing == 0 || deadline <= now)
+            && let Some(ending) = self.course.finish()
+        {
+            self.actions.push_back(Action::Finish { ending });
         }
     }
 

@@ -7,8 +7,7 @@ use protocol::{TaskId, WorkerId};
 
 use super::signal;
 
-/// What some tasks have in common that has limits of its own, a host for example: as a number, which
-/// is only compared.
+/// What some tasks have in common that has limits of its own: as a number, which is only compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u32);
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The numbers that the core decides by. The defaults are those of the command line.
+/// The numbers that the core decides by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Slots in the pool, at least 1.

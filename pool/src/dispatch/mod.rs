@@ -5,10 +5,24 @@
 //! ([`Dispatcher::poll_timeout`]). Time is a parameter, randomness a seed, iteration order
 //! deterministic: the same events at the same times give the same actions.
 //!
-//! It owns the ready queue, prerequisites, delayed retries, per-group caps, leases and their deadlines, credit,
-//! suspects and quarantine, the states of the workers, restart intensity and the end of the run.
 //! It must not do I/O, read a clock, start a thread, know a URL, or know how a worker is made:
 //! every pool, process or not, runs on it unchanged.
+//!
+//! # Its machines
+//!
+//! | machine | what it knows |
+//! | --- | --- |
+//! | `course.rs` | whether the run goes on, ends or is over, and whether more input may come |
+//! | `queue.rs` | what waits, where, and whose turn is next; in it `groups.rs`, the load and the turns of each group |
+//! | `suspects.rs` | which tasks are to run alone |
+//! | `leases.rs` | when leases end without a sign of life |
+//! | `slots.rs` | every `slot.rs`: its worker's state, and what the worker holds |
+//! | `backoff.rs` | how often workers died without progress |
+//! | `blame.rs` | whose fault a death is: two tables, no state |
+//!
+//! Each has private fields and tests of its own, and knows no other. [`Dispatcher`] has the tasks, and
+//! joins the machines: an event becomes calls to several of them, and actions. The invariants that join them
+//! stand in `audit.rs`.
 //!
 //! # A task's way
 //!
@@ -35,8 +49,6 @@
 //! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers
 //! it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
-//!
-//! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
 
 mod alternatives;
 mod answers;
@@ -45,8 +57,11 @@ mod audit;
 mod backoff;
 mod blame;
 mod chunks;
+mod course;
 mod ending;
 mod event;
+mod groups;
+mod leases;
 mod limits;
 mod pace;
 mod pressure;
@@ -57,10 +72,11 @@ mod signal;
 mod slot;
 mod slots;
 mod supervise;
+mod suspects;
 mod task;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use protocol::{JobFailure, SlotId, TaskId};
@@ -74,9 +90,12 @@ pub use signal::signal_name;
 pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
-use queue::ReadyQueue;
-use slot::{Slot, SlotState};
+use course::Course;
+use leases::Leases;
+use queue::Queue;
+use slot::Slot;
 use slots::Slots;
+use suspects::Suspects;
 use task::Task;
 
 /// The core of a run. See the module.
@@ -87,47 +106,17 @@ pub struct Dispatcher<O, F> {
     course: Course<F>,
     /// When it was last told anything.
     now: Instant,
-    /// When the next task may be handed out.
-    next_turn: Instant,
-    /// When the run has had its time.
-    time_is_up: Option<Instant>,
-    input_open: bool,
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
-    ready: ReadyQueue,
-    /// Ready prerequisites, and whether the last task handed out was one.
-    prerequisites: VecDeque<TaskId>,
-    prerequisite_was_last: bool,
-    /// Some group wants time between its tasks: nothing is handed out ahead any more.
-    spaced: bool,
-    suspects: VecDeque<TaskId>,
-    /// A suspect waits for the first worker that is empty: nothing is handed out ahead meanwhile.
-    makes_way: bool,
-    delayed: BTreeSet<(Instant, TaskId)>,
+    queue: Queue,
+    suspects: Suspects,
     /// How many tasks are being placed.
     placing: usize,
-    /// Deadlines of the leases of workers that are not being ended.
-    leases: BTreeSet<(Instant, TaskId)>,
-    /// When `Listen` was said, and is not answered: a lease was over as far as was heard.
-    listening: Option<Instant>,
+    leases: Leases,
     slots: Slots,
     restarts: RestartWindow,
     actions: VecDeque<Action<O, F>>,
     counts: Counts,
-}
-
-/// Where the run as a whole stands.
-#[derive(Debug)]
-enum Course<F> {
-    /// Tasks are dispatched.
-    Running,
-    /// No new leases. Workers leave as they become empty, and are ended at the deadline.
-    Ending {
-        ending: Ending<F>,
-        deadline: Instant,
-    },
-    /// `Finish` was said.
-    Finished,
 }
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
@@ -141,22 +130,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         slots.whole();
         Self {
             rng: fastrand::Rng::with_seed(limits.seed),
-            course: Course::Running,
+            course: Course::new(now, limits.run_time),
             now,
-            next_turn: now,
-            time_is_up: limits.run_time.and_then(|time| now.checked_add(time)),
-            input_open: true,
             tasks: BTreeMap::new(),
-            ready: ReadyQueue::new(limits.per_group),
-            prerequisites: VecDeque::new(),
-            prerequisite_was_last: false,
-            spaced: false,
-            suspects: VecDeque::new(),
-            makes_way: false,
-            delayed: BTreeSet::new(),
+            queue: Queue::new(&limits, now),
+            suspects: Suspects::default(),
             placing: 0,
-            leases: BTreeSet::new(),
-            listening: None,
+            leases: Leases::new(limits.lease_timeout),
             slots,
             restarts: RestartWindow::new(limits.restart_intensity),
             actions: VecDeque::new(),
@@ -175,7 +155,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Takes in all that happened since the last call, in order, before anything more is handed out:
     /// so whoever told of the end of several tasks is given several at once.
     pub fn handle_all(&mut self, now: Instant, events: impl IntoIterator<Item = Event<O, F>>) {
-        if matches!(self.course, Course::Finished) {
+        if self.course.is_finished() {
             return;
         }
         self.now = now;
@@ -184,8 +164,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         self.forget_revocations();
         self.expire(now);
-        if self.is_running() {
-            self.ready.wake(now);
+        if self.course.is_running() {
+            self.queue.groups_mut().wake(now);
             self.restrain();
             self.retire_workers(now);
             self.staff(now);
@@ -206,6 +186,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 size,
                 spacing,
             } => {
+                self.counts.offered += 1;
                 let entry = Task {
                     alternatives: alternatives.into(),
                     spacing,
@@ -214,7 +195,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 self.on_offered(task, entry);
             }
             Event::PrerequisiteOffered { task, group, size } => {
-                self.on_prerequisite(now, task, group, size)
+                let entry = Task {
+                    prerequisite: true,
+                    ..Task::new(now, group, size)
+                };
+                self.on_offered(task, entry);
             }
             Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),
@@ -263,48 +248,33 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let retry = self
-            .delayed
-            .first()
-            .filter(|_| self.is_running())
-            .map(|&(at, _)| (at, DeadlineCause::Retry));
-        let lease = self
-            .leases
-            .first()
-            .filter(|_| self.listening.is_none())
-            .map(|&(at, _)| (at, DeadlineCause::Lease));
-        let grace = match self.course {
-            Course::Ending { deadline, .. }
-                if !self.all_dying() || (self.placing > 0 && deadline > self.now) =>
-            {
-                Some((deadline, DeadlineCause::Grace))
-            }
-            Course::Ending { .. } | Course::Running | Course::Finished => None,
-        };
+            .queue
+            .next_due()
+            .filter(|_| self.course.is_running())
+            .map(|at| (at, DeadlineCause::Retry));
+        let lease = self.leases.next_end().map(|at| (at, DeadlineCause::Lease));
+        let grace = self
+            .course
+            .deadline()
+            .filter(|&at| !self.all_dying() || (self.placing > 0 && at > self.now))
+            .map(|at| (at, DeadlineCause::Grace));
         let whole = self.slots.as_known();
         let shared = self.wanted_workers(whole.coming) > 0;
         let respawns = whole.vacant.iter().filter_map(|&index| {
-            let SlotState::Vacant { not_before } = self.slots[index].state else {
-                return None;
-            };
-            let wanted = shared || (self.is_running() && self.wants_worker_for_chunk(index));
-            wanted.then_some((not_before, DeadlineCause::Respawn))
+            let wanted = shared || (self.course.is_running() && self.wants_worker_for_chunk(index));
+            let not_before = self.slots[index].not_before().filter(|_| wanted);
+            not_before.map(|at| (at, DeadlineCause::Respawn))
         });
         let first = whole.due.first().map(|&(at, _)| at);
         let due = whole.due.iter().take_while(|&&(at, _)| Some(at) == first);
-        let slots = due.filter_map(|&(at, index)| {
-            let cause = match self.slots[index].state {
-                SlotState::Starting { .. } => DeadlineCause::Start,
-                SlotState::Leaving { .. } => DeadlineCause::Leave,
-                SlotState::Dying { .. } => DeadlineCause::Kill,
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => return None,
-            };
-            Some((at, cause))
-        });
-        let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
-        let time_is_up = self
-            .time_is_up
-            .filter(|_| self.is_running())
-            .map(|at| (at, DeadlineCause::RunTime));
+        let slots = due.filter_map(|&(_, index)| self.slots[index].due());
+        let pace = self
+            .queue
+            .next_pace(self.now, self.suspects.len())
+            .filter(|_| self.course.is_running())
+            .map(|at| (at, DeadlineCause::Pace));
+        let time_is_up = self.course.time_is_up();
+        let time_is_up = time_is_up.map(|at| (at, DeadlineCause::RunTime));
         [retry, lease, grace, pace, time_is_up]
             .into_iter()
             .flatten()
@@ -319,50 +289,39 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     #[must_use]
     pub fn wants_tasks(&self) -> bool {
         if self.limits.policy == Policy::Chunked {
-            return self.is_running() && self.input_open;
+            return self.course.is_running() && self.course.is_input_open();
         }
-        self.is_running()
-            && self.input_open
-            && self.ready.available() < self.limits.lookahead
+        self.course.is_running()
+            && self.course.is_input_open()
+            && self.queue.groups().available() < self.limits.lookahead
             && self.tasks.len() < self.limits.lookahead_max
     }
 
     /// Acts on every deadline that has passed.
     fn expire(&mut self, now: Instant) {
-        if self.listening.is_none() && self.leases.first().is_some_and(|&(at, _)| at <= now) {
-            // A sign of life may be on its way.
-            self.listening = Some(now);
+        if self.leases.listen(now) {
             self.actions.push_back(Action::Listen);
         }
-        if self.time_is_up.is_some_and(|at| at <= now) {
+        if self.course.time_is_up().is_some_and(|at| at <= now) {
             self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));
         }
-        if self.is_running() {
-            while let Some(&(at, task)) = self.delayed.first()
-                && at <= now
-            {
-                self.delayed.pop_first();
+        if self.course.is_running() {
+            while let Some(task) = self.queue.take_due(now) {
                 self.make_ready(now, task);
             }
         }
         for index in self.slots.whole().due_by(now) {
-            match &self.slots[index].state {
-                SlotState::Starting { .. } => {
+            match self.slots[index].due() {
+                Some((_, DeadlineCause::Start)) => {
                     self.terminate(now, index, KillReason::StartTimeout);
                 }
-                SlotState::Leaving { .. } => {
+                Some((_, DeadlineCause::Leave)) => {
                     self.terminate(now, index, KillReason::Overstayed);
                 }
-                SlotState::Dying { reason, .. } => {
-                    let reason = reason.clone();
-                    self.kill(index, reason);
-                }
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
+                _ => self.hasten(index),
             }
         }
-        if let Course::Ending { deadline, .. } = self.course
-            && deadline <= now
-        {
+        if self.course.deadline().is_some_and(|at| at <= now) {
             for index in 0..self.slots.len() {
                 self.terminate(now, index, KillReason::GraceExpired);
             }

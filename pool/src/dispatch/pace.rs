@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, TaskId};
 
+use super::Dispatcher;
 use super::backoff::retry_delay;
 use super::event::{Ending, GiveUp, GroupId};
 use super::task::Place;
-use super::{Dispatcher, Policy};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// The group of `id` asked for a pause: nobody gets anything of it, and what is held ahead of
@@ -16,7 +16,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return;
         };
-        self.ready.rest(group, now + pause);
+        self.queue.groups_mut().rest(group, now + pause);
         self.recall_group(id, group);
     }
 
@@ -24,11 +24,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn recall_group(&mut self, id: TaskId, group: GroupId) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            if !slot.is_ready() || !slot.groups.contains_key(&group) {
+            if !slot.is_ready() || slot.held_of(group) == 0 {
                 continue;
             }
             // The task itself is answered, whether its worker said that it had started it or not.
-            let others = slot.queue.iter().filter(|&&other| other != id);
+            let others = slot.queue().iter().filter(|&&other| other != id);
             let ahead = others.filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
                     task.group == group
@@ -72,19 +72,5 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             let reason = GiveUp::TooManyFailures { failed };
             self.end(now, Ending::GivenUp(reason));
         }
-    }
-
-    /// When more may be handed out than now, if that is only a matter of time.
-    pub(super) fn next_pace(&self) -> Option<Instant> {
-        if !self.is_running() {
-            return None;
-        }
-        let waiting = match self.limits.policy {
-            Policy::Shared => self.ready.available(),
-            Policy::Chunked => self.slots.as_known().in_chunks,
-        };
-        let waiting = waiting + self.suspects.len() + self.prerequisites.len();
-        let turn = (waiting > 0 && self.next_turn > self.now).then_some(self.next_turn);
-        turn.into_iter().chain(self.ready.next_wake()).min()
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use protocol::{JobFailure, TaskId};
 
 use super::Dispatcher;
+use super::assign::fits;
 use super::task::Place;
 
 /// Longest pause of a group on the word of one task.
@@ -40,19 +41,20 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         // A group that never answered cannot be told from one that does not exist.
         let way = failure
             .refusal()
-            .filter(|_| !is_silence || self.ready.has_served(group));
+            .filter(|_| !is_silence || self.queue.groups().has_served(group));
         let Some(way) = way else {
             if !is_silence {
                 let places = self.places();
-                self.ready.serve(now, group, asked, places);
+                self.queue.groups_mut().serve(now, group, asked, places);
             }
             return Pushback::default();
         };
-        let was_free = !self.ready.is_under_pressure(group);
+        let was_free = !self.queue.groups().is_under_pressure(group);
         let patience = self.limits.group_patience;
         let refused = (group, id, way);
         let meaning = self
-            .ready
+            .queue
+            .groups_mut()
             .refuse(now, refused, asked, task.refused, patience);
         let wanted = failure.severity().retry_after().unwrap_or_default();
         let wanted = wanted.min(self.limits.retry_delay_max);
@@ -91,17 +93,19 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return index;
         };
-        if !self.ready.is_under_pressure(group) || self.slots[index].served_by == Some(group) {
+        if !self.queue.groups().is_under_pressure(group)
+            || self.slots[index].served_by() == Some(group)
+        {
             return index;
         }
         let held = self.slots[index].held();
         (0..self.slots.len())
             .find(|&other| {
                 let slot = &self.slots[other];
-                slot.served_by == Some(group)
+                slot.served_by() == Some(group)
                     && slot.is_open()
                     && slot.held() == held
-                    && self.has_credit(other, id)
+                    && fits(slot, &self.tasks, self.limits.credit_bytes)(id)
             })
             .unwrap_or(index)
     }

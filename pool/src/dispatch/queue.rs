@@ -1,361 +1,319 @@
-//! The ready queue: fair turns between groups, and a cap on what one group is asked at once.
+//! What waits to be handed out.
 //!
-//! Groups with ready tasks and room under the cap stand in a rotation. The next turn is that of the
-//! group with the least load, and among those of the one that has waited longest (max-min
-//! fairness): while others wait, a group that is slow keeps no more places than its share, however
-//! many tasks it has. A group at its cap steps out of the rotation until it has room again, so
-//! that it costs the others nothing.
+//! | it waits | for |
+//! | --- | --- |
+//! | with its group (`groups.rs`) | the group's turn |
+//! | among the prerequisites | their turn: they and the groups take turns, so that neither waits for the end of the other |
+//! | in the chunk of its slot | that slot, once the input is split ([`Policy::Chunked`]) |
+//! | delayed | the time of its next attempt |
 //!
-//! A group can also be at **rest**: until a moment, it gets nothing.
-//!
-//! A group's **load** is the most tasks that can run against it at once: over all workers, the
-//! tasks of the group that the worker holds, or its concurrency if that is less. (A worker that
-//! holds nine tasks of a group and runs one at a time asks that group once at a time.)
-//!
-//! A group that pushes back has bounds of its own, below the cap (`queue/manners.rs`).
-//!
-//! A group is **heard** from if its latest task was answered. One that is not may be kept below
-//! a load of its own ([`ReadyQueue::restrain`]).
+//! Suspects wait in a queue of their own (`suspects.rs`). If the rate is limited, nothing is handed out before the next **turn**, whatever
+//! it is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
-use protocol::TaskId;
+use protocol::{SlotId, TaskId};
 
 use super::event::GroupId;
+use super::groups::Groups;
+use super::task::{Place, Task};
+use super::{Limits, Policy};
 
-mod manners;
-
-use manners::Manners;
-
-/// A group with unfinished tasks, wherever those are.
-#[derive(Debug, Default)]
-struct Group {
-    /// Its ready tasks.
-    tasks: VecDeque<TaskId>,
-    load: u32,
-    unfinished: u32,
-    heard: bool,
-    /// How it takes what it is asked.
-    manners: Manners,
-    /// When it came to where it stands in the rotation, counted in turns.
-    turn: u64,
-}
-
-/// Where a group stands in the rotation: those with the least load first.
-type Standing = (u32, u64, GroupId);
+/// How far into its chunk a slot looks for a task whose group has room.
+const LOOK_AHEAD: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct ReadyQueue {
-    cap: Option<u32>,
-    /// Most load of a group that is not heard from.
-    restraint: Option<u32>,
-    /// Exactly the groups with unfinished tasks.
-    groups: BTreeMap<GroupId, Group>,
-    /// Until when groups are at rest; and the same in the order of time.
-    resting: BTreeMap<GroupId, Instant>,
-    wakes: BTreeSet<(Instant, GroupId)>,
-    /// Exactly the groups with tasks and room that are not at rest, each once.
-    rotation: BTreeSet<Standing>,
-    /// Turns so far.
-    turns: u64,
-    len: usize,
-    /// Tasks of the groups in the rotation.
-    available: usize,
+pub(super) struct Queue {
+    policy: Policy,
+    groups: Groups,
+    prerequisites: VecDeque<(TaskId, GroupId)>,
+    /// The last task handed out in turn was a prerequisite.
+    prerequisite_was_last: bool,
+    delayed: BTreeSet<(Instant, TaskId)>,
+    /// What is left of the chunk of each slot that ever had one, and how much that is in all.
+    chunks: Vec<VecDeque<TaskId>>,
+    in_chunks: usize,
+    /// Shortest time between two tasks, whatever their groups, and between two of one group.
+    spacing: (Duration, Duration),
+    next_turn: Instant,
+    /// Some group wants time between its tasks.
+    is_spaced: bool,
 }
 
-impl ReadyQueue {
-    pub(super) const fn new(cap: Option<u32>) -> Self {
+/// An end of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Front,
+    Back,
+}
+
+impl End {
+    fn push<T>(self, queue: &mut VecDeque<T>, entry: T) {
+        match self {
+            Self::Front => queue.push_front(entry),
+            Self::Back => queue.push_back(entry),
+        }
+    }
+}
+
+impl Queue {
+    pub(super) const fn new(limits: &Limits, now: Instant) -> Self {
         Self {
-            cap,
-            restraint: None,
-            groups: BTreeMap::new(),
-            resting: BTreeMap::new(),
-            wakes: BTreeSet::new(),
-            rotation: BTreeSet::new(),
-            turns: 0,
-            len: 0,
-            available: 0,
+            policy: limits.policy,
+            groups: Groups::new(limits.per_group),
+            prerequisites: VecDeque::new(),
+            prerequisite_was_last: false,
+            delayed: BTreeSet::new(),
+            chunks: Vec::new(),
+            in_chunks: 0,
+            spacing: (limits.spacing, limits.group_spacing),
+            next_turn: now,
+            is_spaced: false,
         }
     }
 
-    /// One more task of `group` is unfinished.
-    pub(super) fn enter(&mut self, group: GroupId) {
-        self.groups.entry(group).or_default().unfinished += 1;
+    /// The groups, with the tasks that wait for their turns.
+    pub(super) const fn groups(&self) -> &Groups {
+        &self.groups
     }
 
-    /// A task of `group`, which is in no queue and with no worker, is finished. With its last task
-    /// a group is forgotten.
-    pub(super) fn leave(&mut self, group: GroupId) {
-        if let Some(entry) = self.groups.get_mut(&group) {
-            entry.unfinished -= 1;
-            if entry.unfinished == 0 {
-                self.groups.remove(&group);
-            }
+    pub(super) const fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    /// `task` is new. It is put where it waits, and that is told.
+    pub(super) fn offer(&mut self, id: TaskId, task: &Task) -> Place {
+        self.is_spaced |= task.spacing > Duration::ZERO;
+        self.groups.enter(task.group);
+        self.put(id, task, End::Back)
+    }
+
+    /// Puts `task`, which is nowhere and no suspect, at an end of the queue that it belongs to.
+    pub(super) fn put(&mut self, id: TaskId, task: &Task, end: End) -> Place {
+        if task.prerequisite {
+            end.push(&mut self.prerequisites, (id, task.group));
+            return Place::Prerequisites;
+        }
+        if let Some(slot) = task.chunk {
+            end.push(self.chunk_mut(slot), id);
+            self.in_chunks += 1;
+            return Place::Chunk(slot);
+        }
+        match end {
+            End::Front => self.groups.push_front(task.group, id),
+            End::Back => self.groups.push_back(task.group, id),
+        }
+        Place::Ready
+    }
+
+    /// `id`, which is nowhere, waits until then.
+    pub(super) fn delay(&mut self, id: TaskId, until: Instant) -> Place {
+        self.delayed.insert((until, id));
+        Place::Delayed(until)
+    }
+
+    /// Takes a task out that waited until now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<TaskId> {
+        let is_due = self.next_due().is_some_and(|at| at <= now);
+        is_due.then(|| self.delayed.pop_first())?.map(|(_, id)| id)
+    }
+
+    /// When the next one has waited long enough.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.delayed.first().map(|&(at, _)| at)
+    }
+
+    /// How many tasks wait for a time.
+    pub(super) fn delayed(&self) -> usize {
+        self.delayed.len()
+    }
+
+    /// How many tasks any worker could be given now.
+    pub(super) fn for_anybody(&self) -> usize {
+        let of_groups = match self.policy {
+            Policy::Shared => self.groups.available(),
+            Policy::Chunked => 0,
+        };
+        of_groups + self.prerequisites.len()
+    }
+
+    /// Tasks that wait for anything but a time.
+    pub(super) fn ready(&self) -> usize {
+        self.groups.len() + self.prerequisites.len() + self.in_chunks
+    }
+
+    /// Whether any of them could be handed out, as far as groups go.
+    pub(super) fn is_available(&self) -> bool {
+        self.groups.available() + self.prerequisites.len() > 0
+    }
+
+    /// Whether workers may hold more than they run. Not while prerequisites wait: they would wait for all
+    /// of that. Nor where a group wants time between its tasks: a worker begins what it holds whenever it
+    /// likes.
+    pub(super) fn may_hold_ahead(&self) -> bool {
+        !self.is_spaced && self.prerequisites.is_empty()
+    }
+
+    /// Whether the next turn has come.
+    pub(super) fn has_turn(&self, now: Instant) -> bool {
+        now >= self.next_turn
+    }
+
+    /// A task of `group`, which wants so much time to its next one, is handed out.
+    pub(super) fn hand_out(&mut self, now: Instant, group: GroupId, spacing: Duration) {
+        let (any, of_group) = self.spacing;
+        self.next_turn = now + any;
+        let of_group = of_group.max(spacing);
+        if of_group > Duration::ZERO {
+            self.groups.rest(group, now + of_group);
         }
     }
 
-    /// Groups with unfinished tasks.
-    pub(super) fn groups(&self) -> usize {
-        self.groups.len()
+    /// When more may be handed out than now, if that is only a matter of time. So many suspects wait.
+    pub(super) fn next_pace(&self, now: Instant, suspects: usize) -> Option<Instant> {
+        let of_input = match self.policy {
+            Policy::Shared => self.groups.available(),
+            Policy::Chunked => self.in_chunks,
+        };
+        let waiting = of_input + self.prerequisites.len() + suspects;
+        let turn = (waiting > 0 && self.next_turn > now).then_some(self.next_turn);
+        turn.into_iter().chain(self.groups.next_wake()).min()
     }
 
-    /// Notes whether the latest task of `group` was answered.
-    pub(super) fn hear(&mut self, group: GroupId, heard: bool) {
-        if let Some(entry) = self.groups.get_mut(&group) {
-            entry.heard = heard;
+    /// Takes the task whose turn it is, for a worker that has room for what `fits`.
+    pub(super) fn take_in_turn(&mut self, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
+        let are_groups_first = std::mem::take(&mut self.prerequisite_was_last);
+        let mut taken = None;
+        if are_groups_first {
+            taken = self.take_turn(&fits);
         }
-    }
-
-    /// From now on a group that is not heard from gets no turn that would take its load beyond
-    /// `most`.
-    pub(super) fn restrain(&mut self, most: Option<u32>) {
-        self.restraint = most;
-    }
-
-    /// Ready tasks in all.
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Ready tasks of groups that may have a turn.
-    pub(super) fn available(&self) -> usize {
-        let restrained = self.restraint.map_or(0, |most| {
-            let loaded = self.rotation.range((most, 0, GroupId(0))..);
-            loaded
-                .filter_map(|(_, _, group)| self.groups.get(group))
-                .filter(|entry| !entry.heard)
-                .map(|entry| entry.tasks.len())
-                .sum()
-        });
-        self.available - restrained
-    }
-
-    pub(super) fn push_back(&mut self, group: GroupId, task: TaskId) {
-        self.push(group, |tasks| tasks.push_back(task));
-    }
-
-    pub(super) fn push_front(&mut self, group: GroupId, task: TaskId) {
-        self.push(group, |tasks| tasks.push_front(task));
-    }
-
-    fn push(&mut self, group: GroupId, put: impl FnOnce(&mut VecDeque<TaskId>)) {
-        let was = self.standing(group);
-        put(&mut self.groups.entry(group).or_default().tasks);
-        self.len += 1;
-        self.update(group, was);
-    }
-
-    /// The next group whose turn it is.
-    pub(super) fn next_group(&self) -> Option<GroupId> {
-        self.turns().map(|(_, group)| group).next()
-    }
-
-    /// The load of that group.
-    pub(super) fn least_load(&self) -> Option<u32> {
-        self.turns().map(|(load, _)| load).next()
-    }
-
-    /// Whether `group`, which has been given something, may be given more before any other has
-    /// its turn: if it gave up a place, that would be its own again.
-    pub(super) fn keeps_turn(&self, group: GroupId) -> bool {
-        let load = self.groups.get(&group).map_or(0, |entry| entry.load);
-        self.turns()
-            .find(|&(_, other)| other != group)
-            .is_none_or(|(least, _)| least >= load)
-    }
-
-    /// The groups that may have a turn, in the order of their turns, each with its load.
-    fn turns(&self) -> impl Iterator<Item = (u32, GroupId)> + '_ {
-        self.rotation
-            .iter()
-            .filter(|(_, _, group)| {
-                self.groups
-                    .get(group)
-                    .is_some_and(|entry| !self.is_restrained(entry))
-            })
-            .map(|&(load, _, group)| (load, group))
-    }
-
-    fn is_restrained(&self, entry: &Group) -> bool {
-        !entry.heard && self.restraint.is_some_and(|most| entry.load >= most)
-    }
-
-    /// A group with a ready task, whether it has room or not.
-    pub(super) fn any_group(&self) -> Option<GroupId> {
-        self.groups
-            .iter()
-            .find(|(_, group)| !group.tasks.is_empty())
-            .map(|(&id, _)| id)
-    }
-
-    /// Whether `group` has a ready task.
-    pub(super) fn has_ready(&self, group: GroupId) -> bool {
-        self.groups.get(&group).is_some_and(|h| !h.tasks.is_empty())
-    }
-
-    /// Whether one more task may run against `group` now.
-    pub(super) fn has_room(&self, group: GroupId) -> bool {
-        self.groups
-            .get(&group)
-            .is_none_or(|entry| entry.load < self.most_load(entry) && !self.is_restrained(entry))
-            && !self.is_resting(group)
-    }
-
-    /// Whether `group` is to get nothing now.
-    pub(super) fn is_resting(&self, group: GroupId) -> bool {
-        self.resting.contains_key(&group)
-    }
-
-    /// Whether a worker that asks `group` as often as it can may hold more of it ahead: it begins that
-    /// whenever it likes.
-    pub(super) fn may_hold_ahead(&self, group: GroupId) -> bool {
-        !self.is_resting(group) && !self.is_under_pressure(group)
-    }
-
-    /// Gives `group` nothing until then, or for longer if that was said before.
-    pub(super) fn rest(&mut self, group: GroupId, until: Instant) {
-        let was = self.standing(group);
-        let earlier = self.resting.get(&group).copied();
-        let until = earlier.map_or(until, |earlier| earlier.max(until));
-        if let Some(earlier) = earlier {
-            self.wakes.remove(&(earlier, group));
+        if taken.is_none() {
+            taken = self.take_prerequisite(&fits);
+            self.prerequisite_was_last = taken.is_some();
         }
-        self.resting.insert(group, until);
-        self.wakes.insert((until, group));
-        self.update(group, was);
-    }
-
-    /// Ends every rest that is over.
-    pub(super) fn wake(&mut self, now: Instant) {
-        while let Some(&(until, group)) = self.wakes.first()
-            && until <= now
-        {
-            let was = self.standing(group);
-            self.wakes.pop_first();
-            self.resting.remove(&group);
-            self.update(group, was);
+        if taken.is_none() && !are_groups_first {
+            taken = self.take_turn(&fits);
         }
+        taken
     }
 
-    /// When the next rest is over.
-    pub(super) fn next_wake(&self) -> Option<Instant> {
-        self.wakes.first().map(|&(until, _)| until)
+    /// Takes a task to be held ahead by a worker that holds some of `group`, which was given its turn just
+    /// now, or would have it again.
+    pub(super) fn take_ahead(
+        &mut self,
+        group: GroupId,
+        was_given_turn: bool,
+        fits: impl Fn(TaskId) -> bool,
+    ) -> Option<TaskId> {
+        if !was_given_turn && !self.groups.keeps_turn(group) {
+            return None;
+        }
+        self.take_of(group, fits)
     }
 
-    /// The task at the head of `group`'s queue, which stays there.
-    pub(super) fn peek(&self, group: GroupId) -> Option<TaskId> {
-        self.groups.get(&group)?.tasks.front().copied()
+    fn take_turn(&mut self, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
+        // Chunks are cut when the input has ended, and that waits for every prerequisite.
+        let group = match self.policy {
+            Policy::Shared => self.groups.next_group()?,
+            Policy::Chunked => return None,
+        };
+        self.take_of(group, fits)
     }
 
-    /// Takes the next task of `group`, which goes behind the others of its load.
-    pub(super) fn pop(&mut self, group: GroupId) -> Option<TaskId> {
-        let was = self.standing(group);
-        let task = self.groups.get_mut(&group)?.tasks.pop_front()?;
-        self.len -= 1;
-        self.update(group, was);
-        self.queue_up(group);
+    fn take_of(&mut self, group: GroupId, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
+        let task = self.groups.peek(group)?;
+        fits(task).then(|| self.groups.pop(group))?
+    }
+
+    /// Takes the first prerequisite whose group has room.
+    fn take_prerequisite(&mut self, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
+        let mut waiting = self.prerequisites.iter();
+        let position = waiting.position(|&(_, group)| self.groups.has_room(group))?;
+        let (task, _) = self.prerequisites[position];
+        fits(task).then(|| self.prerequisites.remove(position))?;
         Some(task)
     }
 
-    /// One more task may run against `group`.
-    pub(super) fn add_load(&mut self, group: GroupId) {
-        let was = self.standing(group);
-        self.groups.entry(group).or_default().load += 1;
-        self.update(group, was);
-    }
-
-    /// One task less may run against `group`.
-    pub(super) fn remove_load(&mut self, group: GroupId) {
-        let was = self.standing(group);
-        if let Some(entry) = self.groups.get_mut(&group) {
-            entry.load = entry.load.saturating_sub(1);
-        }
-        self.update(group, was);
-    }
-
-    /// Where `group` stands in the rotation, if it does, and with how many tasks.
-    fn standing(&self, group: GroupId) -> Option<(Standing, usize)> {
-        let entry = self.groups.get(&group)?;
-        let room = entry.load < self.most_load(entry) && !self.is_resting(group);
-        let stands = room && !entry.tasks.is_empty();
-        stands.then_some(((entry.load, entry.turn, group), entry.tasks.len()))
-    }
-
-    /// Puts `group` where it belongs after a change; `was` is where it stood before.
-    fn update(&mut self, group: GroupId, was: Option<(Standing, usize)>) {
-        let is = self.standing(group);
-        let tasks = |standing: Option<(Standing, usize)>| standing.map_or(0, |(_, tasks)| tasks);
-        self.available = self.available - tasks(was) + tasks(is);
-        match (was, is) {
-            (None, Some((standing, _))) => {
-                self.rotation.insert(standing);
-                self.queue_up(group);
-            }
-            (Some((standing, _)), None) => {
-                self.rotation.remove(&standing);
-            }
-            (Some((before, _)), Some((after, _))) => {
-                if before != after {
-                    self.rotation.remove(&before);
-                    self.rotation.insert(after);
-                }
-            }
-            (None, None) => {}
-        }
-    }
-
-    /// Puts `group` behind the others of its load, if it stands in the rotation.
-    fn queue_up(&mut self, group: GroupId) {
-        let Some((standing, _)) = self.standing(group) else {
-            return;
+    /// Splits `ready`, all tasks that wait with their groups, into chunks for `slots`, of one size or of two
+    /// that differ by one. Which task is now in whose.
+    pub(super) fn split(&mut self, ready: &[TaskId], slots: &[SlotId]) -> Vec<(TaskId, SlotId)> {
+        let Some(each) = ready.len().checked_div(slots.len()) else {
+            // Every slot is retired, and the run ends.
+            return Vec::new();
         };
-        self.turns += 1;
-        self.rotation.remove(&standing);
-        self.rotation.insert((standing.0, self.turns, group));
-        if let Some(entry) = self.groups.get_mut(&group) {
-            entry.turn = self.turns;
+        while let Some(group) = self.groups.any_group() {
+            self.groups.pop(group);
+        }
+        let rest = ready.len() % slots.len();
+        let mut tasks = ready.iter().copied();
+        let mut split = Vec::with_capacity(ready.len());
+        for (index, &slot) in slots.iter().enumerate() {
+            let size = each + usize::from(index < rest);
+            let of_slot = tasks.by_ref().take(size);
+            split.extend(of_slot.map(|task| (task, slot)));
+        }
+        for &(task, slot) in &split {
+            self.chunk_mut(slot).push_back(task);
+        }
+        self.in_chunks += split.len();
+        split
+    }
+
+    /// Takes the first task out of the chunk of `slot` that it `may_take` now. It looks some way into it:
+    /// one whose group has no room must not hide others.
+    pub(super) fn take_of_chunk(
+        &mut self,
+        slot: SlotId,
+        may_take: impl Fn(&Groups, TaskId) -> bool,
+    ) -> Option<TaskId> {
+        let chunk = self.chunks.get_mut(usize::from(slot.0))?;
+        let mut near = chunk.iter().take(LOOK_AHEAD);
+        let position = near.position(|&task| may_take(&self.groups, task))?;
+        self.in_chunks -= 1;
+        chunk.remove(position)
+    }
+
+    /// What is left of the chunk of slot `from` is for slot `to` from now on; which tasks that are.
+    pub(super) fn bequeath(&mut self, from: SlotId, to: SlotId) -> Vec<TaskId> {
+        let chunk = std::mem::take(self.chunk_mut(from));
+        self.chunk_mut(to).extend(&chunk);
+        chunk.into()
+    }
+
+    /// What is left of the chunk of `slot`.
+    pub(super) fn chunk(&self, slot: SlotId) -> impl ExactSizeIterator<Item = TaskId> + '_ {
+        let chunk = self.chunks.get(usize::from(slot.0));
+        chunk.map_or(Default::default(), VecDeque::iter).copied()
+    }
+
+    fn chunk_mut(&mut self, slot: SlotId) -> &mut VecDeque<TaskId> {
+        let index = usize::from(slot.0);
+        let slots = self.chunks.len().max(index + 1);
+        self.chunks.resize_with(slots, VecDeque::new);
+        &mut self.chunks[index]
+    }
+
+    /// Whether `id` is where its task says, if that is a place in here.
+    pub(super) fn is_in_place(&self, id: TaskId, task: &Task) -> Option<bool> {
+        match task.place {
+            Place::Ready => Some(self.groups.has_ready(task.group)),
+            Place::Prerequisites => Some(self.prerequisites.contains(&(id, task.group))),
+            Place::Chunk(slot) => Some(self.chunk(slot).any(|other| other == id)),
+            Place::Delayed(until) => Some(self.delayed.contains(&(until, id))),
+            Place::Suspects | Place::Leased(_) | Place::Placing { .. } => None,
         }
     }
 
-    /// Checks the counters against what they count.
+    /// Checks what is counted against what is.
     pub(super) fn audit(&self) -> Result<(), String> {
-        let len: usize = self.groups.values().map(|group| group.tasks.len()).sum();
-        if len != self.len {
-            return Err(format!("ready queue counts {} of {len} tasks", self.len));
+        let in_chunks: usize = self.chunks.iter().map(VecDeque::len).sum();
+        if in_chunks != self.in_chunks {
+            let counted = self.in_chunks;
+            return Err(format!("{in_chunks} tasks in chunks, counted as {counted}"));
         }
-        let standings = || self.groups.keys().filter_map(|&group| self.standing(group));
-        let standing: BTreeSet<_> = standings().map(|(standing, _)| standing).collect();
-        if self.rotation != standing {
-            let rotation = &self.rotation;
-            return Err(format!(
-                "groups {rotation:?} have turns, {standing:?} should"
-            ));
-        }
-        let available: usize = standings().map(|(_, tasks)| tasks).sum();
-        if available != self.available {
-            return Err(format!(
-                "{} tasks are counted available, {available} are",
-                self.available
-            ));
-        }
-        Ok(())
-    }
-
-    /// How many unfinished tasks each group has.
-    pub(super) fn unfinished(&self) -> impl Iterator<Item = (GroupId, u32)> + '_ {
-        self.groups
-            .iter()
-            .map(|(&group, entry)| (group, entry.unfinished))
-    }
-
-    /// The load of each group that has any.
-    pub(super) fn loads(&self) -> impl Iterator<Item = (GroupId, u32)> + '_ {
-        self.groups
-            .iter()
-            .filter(|(_, entry)| entry.load > 0)
-            .map(|(&group, entry)| (group, entry.load))
+        self.groups.audit()
     }
 }
 
@@ -365,147 +323,186 @@ mod tests {
 
     const A: GroupId = GroupId(1);
     const B: GroupId = GroupId(2);
+    const SECOND: Duration = Duration::from_secs(1);
 
-    fn put(queue: &mut ReadyQueue, group: GroupId, task: u64) {
-        queue.enter(group);
-        queue.push_back(group, TaskId(task));
-    }
-
-    fn take(queue: &mut ReadyQueue) -> Option<u64> {
-        let group = queue.next_group()?;
-        queue.add_load(group);
-        let task = queue.pop(group)?;
-        queue.audit().expect("consistent");
-        Some(task.0)
-    }
-
-    #[test]
-    fn groups_take_turns() {
-        let mut queue = ReadyQueue::new(None);
-        for n in 0..4 {
-            put(&mut queue, A, n);
-        }
-        put(&mut queue, B, 10);
-        put(&mut queue, B, 11);
-        let order: Vec<_> = std::iter::from_fn(|| take(&mut queue)).collect();
-        assert_eq!(order, [0, 10, 1, 11, 2, 3]);
-    }
-
-    #[test]
-    fn the_group_that_waits_longest_is_next_among_those_with_as_little_load() {
-        let mut queue = ReadyQueue::new(None);
-        for n in 0..3 {
-            put(&mut queue, A, n);
-            put(&mut queue, B, 10 + n);
-        }
-        let order = std::iter::from_fn(|| {
-            let group = queue.next_group()?;
-            let task = take(&mut queue)?;
-            // It is done at once.
-            queue.remove_load(group);
-            Some(task)
-        });
-        assert_eq!(order.collect::<Vec<_>>(), [0, 10, 1, 11, 2, 12]);
-    }
-
-    #[test]
-    fn a_group_at_its_cap_steps_aside_until_it_has_room() {
-        let mut queue = ReadyQueue::new(Some(1));
-        put(&mut queue, A, 0);
-        put(&mut queue, A, 1);
-        put(&mut queue, B, 10);
-        assert_eq!(take(&mut queue), Some(0));
-        assert_eq!(queue.available(), 1);
-        assert_eq!(take(&mut queue), Some(10));
-        assert_eq!(take(&mut queue), None);
-        assert_eq!(queue.len(), 1);
-        queue.remove_load(A);
-        assert_eq!(take(&mut queue), Some(1));
-    }
-
-    #[test]
-    fn a_group_at_rest_gets_nothing_until_it_is_over() {
+    fn queue(limits: &Limits) -> (Queue, Instant) {
         let now = Instant::now();
-        let second = std::time::Duration::from_secs(1);
-        let mut queue = ReadyQueue::new(None);
-        put(&mut queue, A, 0);
-        put(&mut queue, A, 1);
-        queue.rest(A, now + 2 * second);
-        queue.rest(A, now + second);
-        put(&mut queue, B, 10);
-        assert_eq!((take(&mut queue), take(&mut queue)), (Some(10), None));
-        assert_eq!(queue.next_wake(), Some(now + 2 * second));
-        queue.wake(now + second);
-        assert_eq!(take(&mut queue), None);
-        queue.wake(now + 2 * second);
-        assert_eq!((take(&mut queue), queue.next_wake()), (Some(0), None));
+        (Queue::new(limits, now), now)
     }
 
-    #[test]
-    fn what_comes_back_goes_first() {
-        let mut queue = ReadyQueue::new(None);
-        put(&mut queue, A, 1);
-        queue.enter(A);
-        queue.push_front(A, TaskId(0));
-        assert_eq!(take(&mut queue), Some(0));
-        assert_eq!(take(&mut queue), Some(1));
+    fn task(now: Instant, group: GroupId) -> Task {
+        Task::new(now, group, 1)
     }
 
-    #[test]
-    fn a_group_whose_tasks_do_not_end_keeps_its_share_and_no_more() {
-        let mut queue = ReadyQueue::new(None);
-        for n in 0..100 {
-            put(&mut queue, A, n);
-            put(&mut queue, B, 100 + n);
+    fn prerequisite(now: Instant, group: GroupId) -> Task {
+        Task {
+            prerequisite: true,
+            ..task(now, group)
         }
-        // Six places. What is asked of A never ends, what is asked of B does at once.
-        let mut of_a = 0;
-        for _ in 0..30 {
-            let mut of_b = 0;
-            while of_a + of_b < 6 {
-                match take(&mut queue) {
-                    Some(..100) => of_a += 1,
-                    Some(_) => of_b += 1,
-                    None => panic!("there is enough for all"),
+    }
+
+    #[test]
+    fn each_task_waits_in_one_place() {
+        let (mut queue, now) = queue(&Limits::default());
+        let in_chunk = Task {
+            chunk: Some(SlotId(3)),
+            ..task(now, A)
+        };
+        // A task; where it waits; then how many wait for something, and for anybody.
+        let rows = [
+            (task(now, A), Place::Ready, (1, 1)),
+            (prerequisite(now, A), Place::Prerequisites, (2, 2)),
+            (in_chunk, Place::Chunk(SlotId(3)), (3, 2)),
+        ];
+        for (number, (mut task, place, (ready, for_anybody))) in rows.into_iter().enumerate() {
+            let id = TaskId(number as u64);
+            task.place = queue.offer(id, &task);
+            assert_eq!(task.place, place);
+            assert_eq!(queue.is_in_place(id, &task), Some(true));
+            assert_eq!(
+                queue.is_in_place(TaskId(9), &task).unwrap_or_default(),
+                number == 0
+            );
+            assert_eq!((queue.ready(), queue.for_anybody()), (ready, for_anybody));
+            queue.audit().expect("consistent");
+        }
+        assert_eq!(queue.delay(TaskId(7), now), Place::Delayed(now));
+        assert_eq!((queue.ready(), queue.delayed()), (3, 1));
+    }
+
+    #[test]
+    fn prerequisites_and_groups_take_turns() {
+        // How many tasks of A, prerequisites of A and of B; whether A has room; what is taken.
+        let rows: [(_, _, _, _, &[u64]); 6] = [
+            (2, 0, 0, true, &[0, 1]),
+            (0, 2, 0, true, &[10, 11]),
+            (3, 2, 0, true, &[10, 0, 11, 1, 2]),
+            (2, 1, 2, true, &[10, 0, 20, 1, 21]),
+            (2, 1, 2, false, &[20, 21]),
+            (0, 0, 0, true, &[]),
+        ];
+        for (number, (tasks, of_a, of_b, has_room, expected)) in rows.into_iter().enumerate() {
+            let (mut queue, now) = queue(&Limits::default());
+            for id in 0..tasks {
+                queue.offer(TaskId(id), &task(now, A));
+            }
+            for (first, count, group) in [(10, of_a, A), (20, of_b, B)] {
+                for id in first..first + count {
+                    queue.offer(TaskId(id), &prerequisite(now, group));
                 }
             }
-            (0..of_b).for_each(|_| queue.remove_load(B));
+            if !has_room {
+                queue.groups_mut().rest(A, now + SECOND);
+            }
+            let taken = std::iter::from_fn(|| queue.take_in_turn(|_| true));
+            let taken: Vec<_> = taken.map(|task| task.0).collect();
+            assert_eq!(taken, expected, "row {number}");
         }
-        assert_eq!(of_a, 3);
     }
 
     #[test]
-    fn a_turn_is_kept_only_while_nobody_has_less() {
-        let mut queue = ReadyQueue::new(None);
-        for n in 0..3 {
-            put(&mut queue, A, n);
-        }
-        assert_eq!(take(&mut queue), Some(0));
-        assert!(queue.keeps_turn(A), "there is nobody else");
-        put(&mut queue, B, 10);
-        put(&mut queue, B, 11);
-        assert!(!queue.keeps_turn(A), "B has nothing");
-        assert_eq!(take(&mut queue), Some(10));
-        assert!(queue.keeps_turn(A) && queue.keeps_turn(B), "both have one");
+    fn what_does_not_fit_stays_where_it_is() {
+        let (mut queue, now) = queue(&Limits::default());
+        queue.offer(TaskId(0), &task(now, A));
+        queue.offer(TaskId(1), &prerequisite(now, A));
+        let other_than = |large| move |id| id != TaskId(large);
+        assert_eq!(queue.take_in_turn(other_than(1)), Some(TaskId(0)));
+        queue.put(TaskId(0), &task(now, A), End::Front);
+        assert_eq!(queue.take_ahead(A, true, other_than(0)), None);
+        assert_eq!(queue.ready(), 2);
+        assert!(!queue.may_hold_ahead());
+        assert_eq!(queue.take_in_turn(other_than(0)), Some(TaskId(1)));
+        assert!(queue.may_hold_ahead());
     }
 
     #[test]
-    fn a_group_that_is_not_heard_from_is_held_back_until_it_is() {
-        let mut queue = ReadyQueue::new(None);
-        for n in 0..4 {
-            put(&mut queue, A, n);
+    fn what_is_delayed_is_due_in_the_order_of_time() {
+        let (mut queue, now) = queue(&Limits::default());
+        for (task, seconds) in [(1, 2), (2, 1), (3, 1)] {
+            queue.delay(TaskId(task), now + seconds * SECOND);
         }
-        queue.restrain(Some(2));
-        assert_eq!((take(&mut queue), take(&mut queue)), (Some(0), Some(1)));
-        assert_eq!((queue.available(), queue.next_group()), (0, None));
-        assert!(!queue.has_room(A));
-        put(&mut queue, B, 10);
-        assert_eq!((queue.available(), take(&mut queue)), (1, Some(10)));
-        queue.hear(A, true);
-        assert_eq!((queue.available(), take(&mut queue)), (2, Some(2)));
-        queue.hear(A, false);
-        assert_eq!(take(&mut queue), None);
-        queue.restrain(None);
-        assert_eq!(take(&mut queue), Some(3));
+        assert_eq!(queue.next_due(), Some(now + SECOND));
+        assert_eq!(queue.take_due(now), None);
+        let due = |queue: &mut Queue| queue.take_due(now + SECOND).map(|task| task.0);
+        let taken = [due(&mut queue), due(&mut queue), due(&mut queue)];
+        assert_eq!(taken, [Some(2), Some(3), None]);
+        assert_eq!(queue.delayed(), 1);
+    }
+
+    #[test]
+    fn the_input_is_split_evenly_and_a_chunk_can_be_inherited() {
+        let ids = |tasks: &[u64]| -> Vec<TaskId> { tasks.iter().copied().map(TaskId).collect() };
+        // Tasks, slots; what each has then.
+        let rows: [(_, &[u16], &[&[u64]]); 4] = [
+            (0, &[0, 1], &[&[], &[]]),
+            (5, &[0, 1], &[&[0, 1, 2], &[3, 4]]),
+            (2, &[0, 2, 4], &[&[0], &[1], &[]]),
+            (3, &[], &[]),
+        ];
+        let limits = Limits {
+            policy: Policy::Chunked,
+            ..Limits::default()
+        };
+        for (number, (tasks, slots, expected)) in rows.into_iter().enumerate() {
+            let (mut queue, now) = queue(&limits);
+            for id in 0..tasks {
+                queue.offer(TaskId(id), &task(now, A));
+            }
+            assert_eq!(queue.take_in_turn(|_| true), None, "they wait for the end");
+            let ready: Vec<_> = (0..tasks).map(TaskId).collect();
+            let of: Vec<_> = slots.iter().copied().map(SlotId).collect();
+            queue.split(&ready, &of);
+            for (&slot, &expected) in of.iter().zip(expected) {
+                let found: Vec<_> = queue.chunk(slot).collect();
+                assert_eq!(found, ids(expected), "row {number}, {slot}");
+            }
+            queue.audit().expect("consistent");
+        }
+        let (mut queue, _) = queue(&limits);
+        let [one, two] = [SlotId(1), SlotId(2)];
+        queue.split(&ids(&[1, 2, 3, 4]), &[one, two]);
+        assert_eq!(
+            queue.take_of_chunk(two, |_, id| id != TaskId(3)),
+            Some(TaskId(4))
+        );
+        assert_eq!(queue.bequeath(two, one), ids(&[3]));
+        assert_eq!(queue.chunk(one).collect::<Vec<_>>(), ids(&[1, 2, 3]));
+        assert_eq!((queue.chunk(two).len(), queue.ready()), (0, 3));
+        assert_eq!(queue.take_of_chunk(two, |_, _| true), None);
+    }
+
+    #[test]
+    fn turns_keep_their_times() {
+        // Time between tasks, between those of a group, and what the task wants of that; which suspects
+        // wait; when the next turn is, and when more can be handed out.
+        let rows = [
+            ((0, 0, 0), 0, 0, None),
+            ((3, 0, 0), 0, 3, None),
+            ((3, 0, 0), 1, 3, Some(3)),
+            ((0, 2, 1), 0, 0, Some(2)),
+            ((0, 2, 5), 0, 0, Some(5)),
+            ((3, 0, 1), 1, 3, Some(1)),
+        ];
+        for (number, ((any, of_group, wanted), suspects, turn, more)) in
+            rows.into_iter().enumerate()
+        {
+            let (mut queue, now) = queue(&Limits {
+                spacing: any * SECOND,
+                group_spacing: of_group * SECOND,
+                ..Limits::default()
+            });
+            let task = Task {
+                spacing: wanted * SECOND,
+                ..task(now, A)
+            };
+            queue.offer(TaskId(0), &task);
+            queue.take_in_turn(|_| true).expect("a task");
+            queue.hand_out(now, A, task.spacing);
+            assert!(queue.has_turn(now + turn * SECOND), "row {number}");
+            assert_eq!(queue.has_turn(now), turn == 0, "row {number}");
+            let more = more.map(|seconds| now + seconds * SECOND);
+            assert_eq!(queue.next_pace(now, suspects), more, "row {number}");
+            assert_eq!(queue.may_hold_ahead(), wanted == 0, "row {number}");
+        }
     }
 }

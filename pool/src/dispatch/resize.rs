@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, SlotId};
 
+use super::Dispatcher;
 use super::event::{Action, KillReason, Notice};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Slots beyond `workers` get nothing any more, and their workers leave when they are empty.
@@ -21,17 +21,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         self.limits.workers = workers;
         for slot in self.slots.iter_mut() {
-            slot.closed = slot.id.0 >= workers;
-            if slot.state == SlotState::Retired {
-                slot.deaths_without_progress = 0;
-                slot.state = SlotState::Vacant { not_before: now };
-            }
+            slot.resize(now, slot.id().0 >= workers);
         }
         for index in usize::from(workers)..self.slots.len() {
             self.bequeath(index);
-            match self.slots[index].state {
+            match self.slots[index].state() {
                 SlotState::Ready => {
-                    let unstarted = self.slots[index].queue.iter().copied().collect();
+                    let unstarted = self.slots[index].queue().iter().copied().collect();
                     self.revoke(index, unstarted);
                 }
                 SlotState::Starting { .. } => self.terminate(now, index, KillReason::Unwanted),
@@ -49,11 +45,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let spent: Vec<_> = self.slots.whole().spent.iter().copied().collect();
         for index in spent {
             let slot = &mut self.slots[index];
-            slot.state = SlotState::Leaving {
-                deadline: now + self.limits.grace,
-            };
-            let worker = slot.worker();
-            if !slot.closed {
+            let worker = slot.dismiss(now + self.limits.grace);
+            if !slot.is_closed() {
                 self.counts.recycled += 1;
                 self.actions
                     .push_back(Action::Notify(Notice::Recycling { worker }));
@@ -64,28 +57,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// Nobody is to blame for what could not be heard: every deadline for others moves on.
     pub(super) fn on_resumed(&mut self, pause: Duration) {
-        self.leases = std::mem::take(&mut self.leases)
-            .into_iter()
-            .map(|(at, id)| (at + pause, id))
-            .collect();
-        for &(at, id) in &self.leases {
-            if let Some(task) = self.tasks.get_mut(&id)
-                && let Place::Leased(lease) = &mut task.place
-            {
-                lease.deadline = at;
+        self.leases.extend(pause);
+        for task in self.tasks.values_mut() {
+            if let Place::Leased(lease) = &mut task.place {
+                lease.deadline += pause;
             }
         }
         for slot in self.slots.iter_mut() {
-            match &mut slot.state {
-                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
-                    *deadline += pause;
-                }
-                SlotState::Dying { kill_at, .. } => *kill_at = kill_at.map(|at| at + pause),
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
-            }
+            slot.extend(pause);
         }
-        if let Course::Ending { deadline, .. } = &mut self.course {
-            *deadline += pause;
-        }
+        self.course.extend(pause);
     }
 }

@@ -14,11 +14,14 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use protocol::{Epoch, SlotId, TaskId, WorkerId};
 
-use super::event::{GroupId, KillReason};
+use super::blame::Before;
+use super::event::{DeadlineCause, GroupId, KillReason};
+use super::task::Task;
 
 /// How long a worker is to have something to do without hearing from the coordinator: longer than
 /// that takes to have its turn on a busy machine.
@@ -51,42 +54,40 @@ pub(super) enum SlotState {
 /// A place in the pool.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) id: SlotId,
+    id: SlotId,
     /// Of the current worker, or of the last one while vacant; 0 before the first.
-    pub(super) epoch: u32,
-    pub(super) state: SlotState,
-    /// What is left of its chunk, if the input is split into chunks.
-    pub(super) chunk: VecDeque<TaskId>,
+    epoch: u32,
+    state: SlotState,
     /// Leased and not known to be started, in the order of assignment.
-    pub(super) queue: VecDeque<TaskId>,
+    queue: VecDeque<TaskId>,
     /// Leased and started, as far as the worker has said. It says so late, and may have ended some
     /// of them, or have started some of `queue`: then it is about to say that, or to show a sign of
     /// life, which it does after it.
-    pub(super) running: BTreeSet<TaskId>,
+    running: BTreeSet<TaskId>,
     /// Bytes of the assignments in `queue`: no less than what is still unread in the worker's channel.
-    pub(super) bytes: u32,
+    bytes: u32,
     /// Leases by group.
-    pub(super) groups: BTreeMap<GroupId, u32>,
+    groups: BTreeMap<GroupId, u32>,
     /// Holds a suspect, and may hold nothing else.
-    pub(super) alone: bool,
+    alone: bool,
     /// Gets nothing more until it is empty, to take a suspect then.
-    pub(super) reserved: bool,
+    reserved: bool,
     /// Was given up when the pool was made smaller: gets no tasks and no workers any more, unless
     /// the pool grows again.
-    pub(super) closed: bool,
+    closed: bool,
     /// Tasks that the worker may still be given before it is replaced; `None` is no limit.
-    pub(super) quota: Option<u32>,
+    quota: Option<u32>,
     /// The group that served the worker's latest answer.
-    pub(super) served_by: Option<GroupId>,
+    served_by: Option<GroupId>,
     /// When the worker last began a task, and how long one takes it of late, if it has begun two.
     began: Option<Instant>,
     pace: Option<Duration>,
     /// When a worker last answered a task.
-    pub(super) answered: Option<Instant>,
+    answered: Option<Instant>,
     /// The worker has answered a task.
-    pub(super) progress: bool,
+    progress: bool,
     /// Deaths in a row without progress.
-    pub(super) deaths_without_progress: u32,
+    deaths_without_progress: u32,
 }
 
 impl Slot {
@@ -95,7 +96,6 @@ impl Slot {
             id,
             epoch: 0,
             state: SlotState::Vacant { not_before: now },
-            chunk: VecDeque::new(),
             queue: VecDeque::new(),
             running: BTreeSet::new(),
             bytes: 0,
@@ -119,6 +119,14 @@ impl Slot {
             slot: self.id,
             epoch: Epoch(self.epoch),
         }
+    }
+
+    pub(super) const fn id(&self) -> SlotId {
+        self.id
+    }
+
+    pub(super) const fn state(&self) -> &SlotState {
+        &self.state
     }
 
     /// Whether `worker` is in it now.
@@ -160,10 +168,178 @@ impl Slot {
         self.is_ready() && !self.closed && !matches!(self.quota, Some(0))
     }
 
-    /// Moves `task`, which its worker began at this moment, from the queue to the running ones.
-    pub(super) fn start(&mut self, task: TaskId, at: Instant) {
-        self.unqueue(task);
-        self.running.insert(task);
+    /// What the worker had been told before it was gone, as it is now.
+    pub(super) fn told(&self) -> Before<'_> {
+        match &self.state {
+            SlotState::Leaving { .. } if self.held() == 0 => Before::Dismissed,
+            SlotState::Dying { reason, .. } => Before::Condemned(reason),
+            SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. } => Before::Unasked,
+        }
+    }
+
+    /// When something is to be done about the worker, whatever is heard of it, and why.
+    pub(super) const fn due(&self) -> Option<(Instant, DeadlineCause)> {
+        match self.state {
+            SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
+            SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
+            SlotState::Dying {
+                kill_at: Some(at), ..
+            } => Some((at, DeadlineCause::Kill)),
+            SlotState::Dying { kill_at: None, .. }
+            | SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Ready => None,
+        }
+    }
+
+    /// From when on it may have a worker, if it has none.
+    pub(super) const fn not_before(&self) -> Option<Instant> {
+        match self.state {
+            SlotState::Vacant { not_before } if !self.closed => Some(not_before),
+            SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. }
+            | SlotState::Dying { .. } => None,
+        }
+    }
+
+    /// It gets its next worker, which has to be ready by the deadline. It may be given so many `tasks`; the
+    /// first ones of `slots` slots get less.
+    pub(super) fn spawn(
+        &mut self,
+        deadline: Instant,
+        tasks: Option<NonZeroU32>,
+        slots: u16,
+    ) -> WorkerId {
+        self.epoch += 1;
+        self.progress = false;
+        self.quota = tasks.map(|tasks| quota(tasks, slots, self.worker()));
+        self.state = SlotState::Starting { deadline };
+        self.worker()
+    }
+
+    /// The worker, which was starting, is ready.
+    pub(super) fn begin(&mut self) {
+        debug_assert!(matches!(self.state, SlotState::Starting { .. }));
+        self.state = SlotState::Ready;
+    }
+
+    /// The worker, which holds nothing, is told to leave.
+    pub(super) fn dismiss(&mut self, deadline: Instant) -> WorkerId {
+        self.state = SlotState::Leaving { deadline };
+        self.worker()
+    }
+
+    /// The worker is as good as gone from now on. It is killed at the moment given, or is killed already.
+    pub(super) fn condemn(&mut self, reason: KillReason, kill_at: Option<Instant>) {
+        self.state = SlotState::Dying { reason, kill_at };
+    }
+
+    /// The worker, which was asked to end, is killed now: why it was asked; nothing if that was not so.
+    pub(super) fn hurry(&mut self) -> Option<KillReason> {
+        match &mut self.state {
+            SlotState::Dying { reason, kill_at } => kill_at.take().map(|_| reason.clone()),
+            SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. } => None,
+        }
+    }
+
+    /// The worker is gone; there is none before that moment.
+    pub(super) fn vacate(&mut self, not_before: Instant) {
+        self.reserved = false;
+        self.state = SlotState::Vacant { not_before };
+    }
+
+    /// The worker that is gone had done nothing; how many in a row did nothing but die.
+    pub(super) const fn died_without_progress(&mut self) -> u32 {
+        self.deaths_without_progress = self.deaths_without_progress.saturating_add(1);
+        self.deaths_without_progress
+    }
+
+    /// There is never a worker again.
+    pub(super) fn retire(&mut self) {
+        self.state = SlotState::Retired;
+    }
+
+    /// The pool has another size: the slot is given up or in use, and in that case as good as new.
+    pub(super) fn resize(&mut self, now: Instant, is_closed: bool) {
+        self.closed = is_closed;
+        if self.state == SlotState::Retired {
+            self.deaths_without_progress = 0;
+            self.state = SlotState::Vacant { not_before: now };
+        }
+    }
+
+    /// Whoever is waited for has so much longer.
+    pub(super) fn extend(&mut self, pause: Duration) {
+        match &mut self.state {
+            SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
+                *deadline += pause;
+            }
+            SlotState::Dying { kill_at, .. } => *kill_at = kill_at.map(|at| at + pause),
+            SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
+        }
+    }
+
+    /// What is leased and not known to be started, in the order of assignment.
+    pub(super) const fn queue(&self) -> &VecDeque<TaskId> {
+        &self.queue
+    }
+
+    /// What is leased and started, as far as the worker has said.
+    pub(super) const fn running(&self) -> &BTreeSet<TaskId> {
+        &self.running
+    }
+
+    /// All that is leased, in the order in which it is started.
+    pub(super) fn all_held(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.running.iter().chain(&self.queue).copied()
+    }
+
+    /// How many leases it holds of each group.
+    pub(super) const fn groups(&self) -> &BTreeMap<GroupId, u32> {
+        &self.groups
+    }
+
+    /// How many leases it holds of `group`.
+    pub(super) fn held_of(&self, group: GroupId) -> u32 {
+        self.groups.get(&group).copied().unwrap_or(0)
+    }
+
+    /// Bytes of assignments that are perhaps still unread.
+    pub(super) const fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// Whether its worker may be sent so many bytes more, if it may have `most` unread. One task always.
+    pub(super) const fn has_credit(&self, size: u32, most: u32) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(size) <= most
+    }
+
+    /// The worker is handed `id`. How many it holds of that group then.
+    pub(super) fn hold(&mut self, id: TaskId, task: &Task) -> u32 {
+        self.queue.push_back(id);
+        self.quota = self.quota.map(|quota| quota.saturating_sub(1));
+        self.bytes += task.size;
+        self.alone = task.suspect;
+        let of_group = self.groups.entry(task.group).or_insert(0);
+        *of_group += 1;
+        *of_group
+    }
+
+    /// The worker began `id` at this moment: it has read the assignment, if not since just now.
+    pub(super) fn start(&mut self, id: TaskId, task: &Task, at: Instant) {
+        self.unqueue(id, task);
+        self.running.insert(id);
         if let Some(before) = self.began.replace(at) {
             let gap = at.saturating_duration_since(before);
             // It may have had nothing to do for a while.
@@ -172,6 +348,84 @@ impl Slot {
                     .map_or(gap, |pace| (pace * 3 + gap.min(pace * 2)) / 4),
             );
         }
+    }
+
+    /// The worker holds `id` no more. How many it holds of that group then.
+    pub(super) fn drop(&mut self, id: TaskId, task: &Task) -> u32 {
+        if !self.running.remove(&id) {
+            self.unqueue(id, task);
+        }
+        self.alone = false;
+        let Some(of_group) = self.groups.get_mut(&task.group) else {
+            return 0;
+        };
+        *of_group -= 1;
+        let left = *of_group;
+        if left == 0 {
+            self.groups.remove(&task.group);
+        }
+        left
+    }
+
+    fn unqueue(&mut self, id: TaskId, task: &Task) {
+        self.bytes -= task.size;
+        // Workers start tasks in the order of assignment: nearly always the first.
+        if self.queue.front() == Some(&id) {
+            self.queue.pop_front();
+        } else {
+            self.queue.retain(|&other| other != id);
+        }
+    }
+
+    /// The worker gave a task back that counted against its share.
+    pub(super) fn refund(&mut self) {
+        self.quota = self.quota.map(|quota| quota + 1);
+    }
+
+    /// The worker answered a task.
+    pub(super) const fn answered(&mut self, now: Instant) {
+        self.answered = Some(now);
+        self.progress = true;
+        self.deaths_without_progress = 0;
+    }
+
+    /// When a worker last answered a task.
+    pub(super) const fn last_answer(&self) -> Option<Instant> {
+        self.answered
+    }
+
+    /// Whether the worker has answered a task.
+    pub(super) const fn has_progress(&self) -> bool {
+        self.progress
+    }
+
+    /// `group` served what the worker asked of it.
+    pub(super) const fn served(&mut self, group: GroupId) {
+        self.served_by = Some(group);
+    }
+
+    /// The group that served the worker's latest answer.
+    pub(super) const fn served_by(&self) -> Option<GroupId> {
+        self.served_by
+    }
+
+    /// Whether it gets nothing more until it is empty, to take a suspect then.
+    pub(super) const fn reserve(&mut self, is_reserved: bool) {
+        self.reserved = is_reserved;
+    }
+
+    pub(super) const fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
+    /// Whether it holds a suspect, and may hold nothing else.
+    pub(super) const fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Whether it was given up when the pool was made smaller.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// How many tasks are worth holding beyond those that run, `most` at most: what takes the worker
@@ -185,20 +439,227 @@ impl Slot {
             .unwrap_or(most)
             .clamp(most.min(LEAST_AHEAD), most)
     }
+}
 
-    /// Takes `task` out, wherever it is.
-    pub(super) fn remove(&mut self, task: TaskId) {
-        if !self.running.remove(&task) {
-            self.unqueue(task);
+/// How many tasks `worker`, in one of `slots` slots, may be given: the first in its slot from all of `tasks`
+/// down to half of that, evenly, so that not all leave together.
+fn quota(tasks: NonZeroU32, slots: u16, worker: WorkerId) -> u32 {
+    let tasks = tasks.get();
+    if worker.epoch.0 > 1 {
+        return tasks;
+    }
+    let (slot, slots) = (u64::from(worker.slot.0), u64::from(slots).max(1));
+    let less = u64::from(tasks / 2) * (slot % slots) / slots;
+    tasks - u32::try_from(less).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn slot(now: Instant) -> Slot {
+        Slot::new(SlotId(0), now)
+    }
+
+    fn task(now: Instant, group: u32, size: u32) -> Task {
+        Task::new(now, GroupId(group), size)
+    }
+
+    #[test]
+    fn a_worker_comes_and_goes() {
+        use DeadlineCause::{Kill, Leave, Start};
+        type Step = fn(&mut Slot, Instant);
+        let spawn: Step = |slot, now| {
+            slot.spawn(now + SECOND, None, 1);
+        };
+        let begin: Step = |slot, _| slot.begin();
+        let dismiss: Step = |slot, now| {
+            slot.dismiss(now + 2 * SECOND);
+        };
+        let ask: Step = |slot, now| slot.condemn(KillReason::Silent, Some(now + 3 * SECOND));
+        let kill: Step = |slot, _| slot.condemn(KillReason::RunEnds, None);
+        let hurry: Step = |slot, _| assert_eq!(slot.hurry(), Some(KillReason::Silent));
+        let no_hurry: Step = |slot, _| assert_eq!(slot.hurry(), None);
+        let extend: Step = |slot, _| slot.extend(SECOND);
+        let vacate: Step = |slot, now| slot.vacate(now + 4 * SECOND);
+        let retire: Step = |slot, _| slot.retire();
+        let close: Step = |slot, now| slot.resize(now, true);
+        let reopen: Step = |slot, now| slot.resize(now, false);
+        // What happens; whether it takes tasks then and can have workers; what is due when; and when it
+        // may have its next worker.
+        let rows: [(&[Step], _, _, _); 14] = [
+            (&[], [false, true], None, Some(0)),
+            (&[spawn], [false, true], Some((1, Start)), None),
+            (&[spawn, extend], [false, true], Some((2, Start)), None),
+            (&[spawn, begin, no_hurry], [true, true], None, None),
+            (
+                &[spawn, begin, dismiss],
+                [false, true],
+                Some((2, Leave)),
+                None,
+            ),
+            (
+                &[spawn, dismiss, extend],
+                [false, true],
+                Some((3, Leave)),
+                None,
+            ),
+            (&[spawn, ask], [false, true], Some((3, Kill)), None),
+            (&[spawn, ask, extend], [false, true], Some((4, Kill)), None),
+            (
+                &[spawn, ask, hurry, no_hurry, extend],
+                [false, true],
+                None,
+                None,
+            ),
+            (&[spawn, kill, no_hurry], [false, true], None, None),
+            (&[spawn, begin, vacate], [false, true], None, Some(4)),
+            (&[spawn, retire], [false, false], None, None),
+            (&[spawn, begin, close], [false, false], None, None),
+            (&[spawn, retire, reopen], [false, true], None, Some(0)),
+        ];
+        for (number, (steps, [takes, in_use], due, not_before)) in rows.into_iter().enumerate() {
+            let now = Instant::now();
+            let mut slot = slot(now);
+            steps.iter().for_each(|step| step(&mut slot, now));
+            assert_eq!(slot.takes_tasks(), takes, "row {number}");
+            assert_eq!(slot.is_in_use(), in_use, "row {number}");
+            let due = due.map(|(seconds, cause)| (now + seconds * SECOND, cause));
+            assert_eq!(slot.due(), due, "row {number}");
+            let not_before = not_before.map(|seconds| now + seconds * SECOND);
+            assert_eq!(slot.not_before(), not_before, "row {number}");
         }
     }
 
-    fn unqueue(&mut self, task: TaskId) {
-        // Workers start tasks in the order of assignment: nearly always the first.
-        if self.queue.front() == Some(&task) {
-            self.queue.pop_front();
-        } else {
-            self.queue.retain(|&other| other != task);
+    #[test]
+    fn what_a_worker_had_been_told_is_known_when_it_is_gone() {
+        let now = Instant::now();
+        let mut slot = slot(now);
+        slot.spawn(now, None, 1);
+        assert!(matches!(slot.told(), Before::Unasked));
+        slot.begin();
+        slot.hold(TaskId(1), &task(now, 1, 1));
+        slot.dismiss(now);
+        // It was still at work.
+        assert!(matches!(slot.told(), Before::Unasked));
+        slot.drop(TaskId(1), &task(now, 1, 1));
+        assert!(matches!(slot.told(), Before::Dismissed));
+        slot.condemn(KillReason::Overstayed, None);
+        assert!(matches!(
+            slot.told(),
+            Before::Condemned(KillReason::Overstayed)
+        ));
+    }
+
+    #[test]
+    fn what_a_worker_holds_is_counted() {
+        let now = Instant::now();
+        let mut slot = slot(now);
+        slot.spawn(now, NonZeroU32::new(3), 1);
+        slot.begin();
+        let [small, large] = [task(now, 1, 10), task(now, 2, 90)];
+        let suspect = Task {
+            suspect: true,
+            ..task(now, 1, 5)
+        };
+        assert!(slot.has_credit(500, 100), "the first may be of any size");
+        assert_eq!(slot.hold(TaskId(1), &small), 1);
+        assert_eq!(slot.hold(TaskId(2), &small), 2);
+        assert_eq!(
+            (slot.has_credit(80, 100), slot.has_credit(81, 100)),
+            (true, false)
+        );
+        assert_eq!(slot.hold(TaskId(3), &large), 1);
+        assert_eq!(
+            (slot.held(), slot.bytes(), slot.takes_tasks()),
+            (3, 110, false)
+        );
+        // It has had its share, but gives one back.
+        slot.refund();
+        assert!(slot.takes_tasks());
+        slot.start(TaskId(2), &small, now);
+        assert_eq!((slot.held(), slot.bytes()), (3, 100));
+        let held: Vec<_> = slot.all_held().map(|task| task.0).collect();
+        assert_eq!(held, [2, 1, 3]);
+        assert_eq!(slot.drop(TaskId(2), &small), 1);
+        assert_eq!(slot.drop(TaskId(1), &small), 0);
+        assert_eq!((slot.held(), slot.bytes()), (1, 90));
+        assert_eq!((slot.held_of(GroupId(1)), slot.held_of(GroupId(2))), (0, 1));
+        slot.drop(TaskId(3), &large);
+        slot.hold(TaskId(4), &suspect);
+        assert_eq!((slot.is_alone(), slot.is_open()), (true, false));
+        slot.drop(TaskId(4), &suspect);
+        assert_eq!((slot.is_alone(), slot.held(), slot.bytes()), (false, 0, 0));
+    }
+
+    #[test]
+    fn as_much_is_held_ahead_as_takes_a_moment() {
+        // How many milliseconds lie between the begins of tasks; how many of 64 are worth holding ahead.
+        let rows: [(&[u64], usize); 6] = [
+            (&[], UNKNOWN_AHEAD),
+            (&[1], 20),
+            (&[0], 64),
+            (&[10], 2),
+            (&[100], LEAST_AHEAD),
+            // One that waited long for its next task is not slow.
+            (&[1, 1000], 16),
+        ];
+        for (number, (gaps, ahead)) in rows.into_iter().enumerate() {
+            let now = Instant::now();
+            let mut slot = slot(now);
+            let mut at = now;
+            let mut begin = |at| {
+                slot.hold(TaskId(1), &task(now, 1, 1));
+                slot.start(TaskId(1), &task(now, 1, 1), at);
+                slot.drop(TaskId(1), &task(now, 1, 1));
+            };
+            begin(at);
+            for &gap in gaps {
+                at += Duration::from_millis(gap);
+                begin(at);
+            }
+            assert_eq!(slot.ahead(64), ahead, "row {number}");
+            assert_eq!(slot.ahead(1), 1, "row {number}");
+        }
+    }
+
+    #[test]
+    fn deaths_without_progress_are_counted_in_a_row() {
+        let now = Instant::now();
+        let mut slot = slot(now);
+        assert_eq!([(); 2].map(|()| slot.died_without_progress()), [1, 2]);
+        assert!(!slot.has_progress());
+        slot.answered(now);
+        assert!(slot.has_progress() && slot.last_answer() == Some(now));
+        assert_eq!(slot.died_without_progress(), 1);
+        slot.spawn(now, None, 1);
+        assert!(!slot.has_progress(), "that was another worker");
+        slot.retire();
+        slot.resize(now, false);
+        assert_eq!(slot.died_without_progress(), 1);
+    }
+
+    #[test]
+    fn the_first_workers_have_shares_that_end_one_after_the_other() {
+        // Tasks for each worker; which slot of four and epoch; how many.
+        for (tasks, slot, epoch, share) in [
+            (100, 0, 1, 100),
+            (100, 1, 1, 88),
+            (100, 2, 1, 75),
+            (100, 3, 1, 63),
+            (100, 3, 2, 100),
+            // A slot beyond the number that there was at first.
+            (100, 5, 1, 88),
+            (1, 3, 1, 1),
+        ] {
+            let worker = WorkerId {
+                slot: SlotId(slot),
+                epoch: Epoch(epoch),
+            };
+            let tasks = NonZeroU32::new(tasks).expect("some");
+            assert_eq!(quota(tasks, 4, worker), share, "{tasks} {slot} {epoch}");
         }
     }
 }

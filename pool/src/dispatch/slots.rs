@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, Index, IndexMut};
 use std::time::Instant;
 
+use protocol::{SlotId, WorkerId};
+
 use super::slot::{Slot, SlotState};
 
 /// The slots of the pool, in their order. To be read as a slice; a change has to be made through
@@ -14,7 +16,7 @@ use super::slot::{Slot, SlotState};
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    /// Downloads in flight in each worker, and the most that it may hold beyond them.
+    /// Tasks that each worker runs at once, and the most that it may hold beyond them.
     concurrency: usize,
     prefetch: usize,
     /// What each counts for in `whole`.
@@ -40,8 +42,6 @@ pub(super) struct Whole {
     pub(super) places: usize,
     /// Tasks that are held beyond those that can run at once.
     pub(super) ahead: usize,
-    /// Tasks that wait in chunks.
-    pub(super) in_chunks: usize,
     /// Vacant slots that may have a worker.
     pub(super) vacant: BTreeSet<usize>,
     /// Workers that are empty and get nothing any more.
@@ -69,7 +69,6 @@ struct Part {
     places: usize,
     ahead: usize,
     short: bool,
-    chunk: usize,
 }
 
 impl Part {
@@ -80,18 +79,13 @@ impl Part {
         let places = if slot.is_open() { room } else { 0 };
         Self {
             in_use: slot.is_in_use(),
-            coming: matches!(slot.state, SlotState::Starting { .. }) || (takes_tasks && held == 0),
+            coming: matches!(slot.state(), SlotState::Starting { .. })
+                || (takes_tasks && held == 0),
             living: !slot.is_vacant() && !slot.is_dying(),
-            reserved: slot.reserved,
-            vacant: matches!(slot.state, SlotState::Vacant { .. }) && !slot.closed,
+            reserved: slot.is_reserved(),
+            vacant: slot.not_before().is_some(),
             spent: is_ready && !takes_tasks && held == 0,
-            due: match slot.state {
-                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
-                    Some(deadline)
-                }
-                SlotState::Dying { kill_at, .. } => kill_at,
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => None,
-            },
+            due: slot.due().map(|(at, _)| at),
             free: (places > 0).then_some(held),
             places,
             ahead: if is_ready {
@@ -100,7 +94,6 @@ impl Part {
                 0
             },
             short: slot.is_open() && held <= concurrency + slot.ahead(prefetch) / 2,
-            chunk: slot.chunk.len(),
         }
     }
 }
@@ -115,7 +108,6 @@ impl Whole {
         count(&mut self.reserved, was.reserved.into(), is.reserved.into());
         count(&mut self.places, was.places, is.places);
         count(&mut self.ahead, was.ahead, is.ahead);
-        count(&mut self.in_chunks, was.chunk, is.chunk);
         let member = |of: bool| of.then_some(index);
         replace(&mut self.vacant, member(was.vacant), member(is.vacant));
         replace(&mut self.spent, member(was.spent), member(is.spent));
@@ -197,6 +189,22 @@ impl Slots {
         &self.whole
     }
 
+    /// The slot that `worker` is in, if it is there now.
+    pub(super) fn of(&self, worker: WorkerId) -> Option<&Slot> {
+        let slot = self.slots.get(usize::from(worker.slot.0));
+        slot.filter(|slot| slot.is(worker))
+    }
+
+    /// Whose chunk it is now that was slot `chunk`'s: its own, or that of the first slot in use if
+    /// that one has been given up. If no slot is in use, the run ends, and it does not matter.
+    pub(super) fn heir_of(&self, chunk: SlotId) -> SlotId {
+        if self[chunk].is_in_use() {
+            return chunk;
+        }
+        let heir = self.slots.iter().find(|slot| slot.is_in_use());
+        heir.map_or(chunk, Slot::id)
+    }
+
     /// Checks what is known against what is.
     pub(super) fn audit(&self) -> Result<(), String> {
         let mut whole = Whole::default();
@@ -225,6 +233,20 @@ impl Deref for Slots {
     }
 }
 
+impl Index<SlotId> for Slots {
+    type Output = Slot;
+
+    fn index(&self, slot: SlotId) -> &Slot {
+        &self.slots[usize::from(slot.0)]
+    }
+}
+
+impl IndexMut<SlotId> for Slots {
+    fn index_mut(&mut self, slot: SlotId) -> &mut Slot {
+        &mut self[usize::from(slot.0)]
+    }
+}
+
 impl Index<usize> for Slots {
     type Output = Slot;
 
@@ -237,5 +259,134 @@ impl IndexMut<usize> for Slots {
     fn index_mut(&mut self, index: usize) -> &mut Slot {
         self.mark(index);
         &mut self.slots[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::KillReason;
+    use crate::dispatch::event::GroupId;
+    use crate::dispatch::task::Task;
+    use protocol::TaskId;
+
+    /// Three slots, of workers that run two tasks at once and may hold four more.
+    fn slots(now: Instant) -> Slots {
+        let mut slots = Slots::new(2, 4);
+        for number in 0..3 {
+            slots.push(Slot::new(SlotId(number), now));
+        }
+        slots
+    }
+
+    fn hold(slot: &mut Slot, now: Instant, tasks: u64) {
+        let task = Task::new(now, GroupId(0), 1);
+        for id in 0..tasks {
+            slot.hold(TaskId(id), &task);
+        }
+    }
+
+    #[test]
+    fn the_pool_is_known_as_its_slots_are() {
+        type Step = fn(&mut Slot, Instant);
+        let spawn: Step = |slot, now| {
+            slot.spawn(now, None, 1);
+        };
+        let begin: Step = |slot, _| slot.begin();
+        let one: Step = |slot, now| hold(slot, now, 1);
+        let five: Step = |slot, now| hold(slot, now, 5);
+        let reserve: Step = |slot, _| slot.reserve(true);
+        let kill: Step = |slot, _| slot.condemn(KillReason::Silent, None);
+        let retire: Step = |slot, _| slot.retire();
+        let close: Step = |slot, now| slot.resize(now, true);
+        // What happens to the second of three slots; then how many are in use, coming, living, reserved
+        // and vacant, and the places and the tasks held ahead.
+        let rows: [(&[Step], _); 9] = [
+            (&[], [3, 0, 0, 0, 3, 0, 0]),
+            (&[spawn], [3, 1, 1, 0, 2, 0, 0]),
+            (&[spawn, begin], [3, 1, 1, 0, 2, 2, 0]),
+            (&[spawn, begin, one], [3, 0, 1, 0, 2, 1, 0]),
+            (&[spawn, begin, five], [3, 0, 1, 0, 2, 0, 3]),
+            (&[spawn, begin, one, reserve], [3, 0, 1, 1, 2, 0, 0]),
+            (&[spawn, begin, one, kill], [3, 0, 0, 0, 2, 0, 0]),
+            (&[retire], [2, 0, 0, 0, 2, 0, 0]),
+            (&[spawn, begin, close], [2, 0, 1, 0, 2, 0, 0]),
+        ];
+        for (number, (steps, expected)) in rows.into_iter().enumerate() {
+            let now = Instant::now();
+            let mut slots = slots(now);
+            for step in steps {
+                // What is known is brought up to date in between, or not.
+                if number % 2 == 0 {
+                    slots.whole();
+                }
+                step(&mut slots[SlotId(1)], now);
+            }
+            let whole = slots.whole();
+            let known = [
+                whole.in_use,
+                whole.coming,
+                whole.living,
+                whole.reserved,
+                whole.vacant.len(),
+                whole.places,
+                whole.ahead,
+            ];
+            assert_eq!(known, expected, "row {number}");
+            assert_eq!(whole.spent.contains(&1), number == 8, "row {number}");
+            slots.audit().expect("consistent");
+        }
+    }
+
+    #[test]
+    fn who_holds_least_and_who_is_due_is_known() {
+        let now = Instant::now();
+        let second = std::time::Duration::from_secs(1);
+        let mut slots = slots(now);
+        for (index, deadline) in [(0, 2), (1, 3), (2, 1)] {
+            slots[index].spawn(now + deadline * second, None, 1);
+        }
+        assert_eq!(slots.whole().due_by(now), [0; 0]);
+        assert_eq!(slots.whole().due_by(now + 2 * second), [0, 2]);
+        for slot in slots.iter_mut() {
+            slot.begin();
+        }
+        hold(&mut slots[0], now, 1);
+        assert_eq!(slots.whole().least_loaded(), Some(1));
+        for index in [1, 2] {
+            hold(&mut slots[index], now, 2);
+        }
+        assert_eq!(slots.whole().least_loaded(), Some(0));
+        assert_eq!(slots.whole().due_by(now + 9 * second), [0; 0]);
+    }
+
+    #[test]
+    fn a_chunk_is_inherited_by_the_first_slot_in_use() {
+        let now = Instant::now();
+        let mut slots = slots(now);
+        let [one, two, three] = [SlotId(0), SlotId(1), SlotId(2)];
+        assert_eq!(slots.heir_of(three), three);
+        slots[one].retire();
+        slots[three].retire();
+        assert_eq!(slots.heir_of(three), two);
+        slots[two].retire();
+        assert_eq!(slots.heir_of(three), three, "nobody is left");
+    }
+
+    #[test]
+    fn a_worker_is_found_only_while_it_is_there() {
+        let now = Instant::now();
+        let mut slots = slots(now);
+        let first = slots[1].spawn(now, None, 1);
+        assert!(slots.of(first).is_some());
+        slots[1].vacate(now);
+        assert!(slots.of(first).is_none());
+        let second = slots[1].spawn(now, None, 1);
+        assert!(slots.of(first).is_none() && slots.of(second).is_some());
+        let beyond = WorkerId {
+            slot: SlotId(7),
+            ..second
+        };
+        assert!(slots.of(beyond).is_none());
     }
 }

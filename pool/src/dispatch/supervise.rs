@@ -5,37 +5,12 @@ use std::time::Instant;
 
 use protocol::{JobFailure, TaskId, WorkerId};
 
+use super::Dispatcher;
 use super::backoff::restart_delay;
-use super::blame::{Before, Cause};
+use super::blame::Cause;
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Dispatcher, Limits, Policy};
-
-/// How many tasks worker number `epoch` of slot `index` may be given.
-fn quota(limits: &Limits, index: usize, epoch: u32) -> Option<u32> {
-    let tasks = limits.worker_tasks?.get();
-    if epoch > 1 {
-        return Some(tasks);
-    }
-    // From all of it down to half of it, evenly.
-    let (index, slots) = (index as u64, u64::from(limits.workers).max(1));
-    let less = u64::from(tasks / 2) * (index % slots) / slots;
-    Some(tasks - u32::try_from(less).unwrap_or(0))
-}
-
-/// What the worker of this slot, which is gone, had been told before.
-fn told(slot: &Slot) -> Before<'_> {
-    match &slot.state {
-        SlotState::Leaving { .. } if slot.held() == 0 => Before::Dismissed,
-        SlotState::Dying { reason, .. } => Before::Condemned(reason),
-        SlotState::Vacant { .. }
-        | SlotState::Retired
-        | SlotState::Starting { .. }
-        | SlotState::Ready
-        | SlotState::Leaving { .. } => Before::Unasked,
-    }
-}
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Spawns workers where one is wanted.
@@ -44,22 +19,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let mut shared = self.wanted_workers(coming);
         let vacant: Vec<_> = self.slots.whole().vacant.iter().copied().collect();
         for index in vacant {
-            let SlotState::Vacant { not_before } = self.slots[index].state else {
-                continue;
-            };
-            let own = self.wants_worker_for_chunk(index);
-            if not_before > now || (shared == 0 && !own) {
+            let may_come = self.slots[index].not_before().is_some_and(|at| at <= now);
+            if !may_come || (shared == 0 && !self.wants_worker_for_chunk(index)) {
                 continue;
             }
             shared = shared.saturating_sub(1);
-            let slot = &mut self.slots[index];
-            slot.epoch += 1;
-            slot.progress = false;
-            slot.quota = quota(&self.limits, index, slot.epoch);
-            slot.state = SlotState::Starting {
-                deadline: now + self.limits.start_timeout,
-            };
-            let worker = slot.worker();
+            let limits = &self.limits;
+            let deadline = now + limits.start_timeout;
+            let worker = self.slots[index].spawn(deadline, limits.worker_tasks, limits.workers);
             self.counts.spawned += 1;
             self.actions.push_back(Action::Spawn { worker });
         }
@@ -68,22 +35,17 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// How many more workers could be put to work at once on what anybody may do, beside those that are
     /// `coming` or have nothing to do.
     pub(super) fn wanted_workers(&self, coming: usize) -> usize {
-        if !self.is_running() {
+        if !self.course.is_running() {
             return 0;
         }
-        let waiting = match self.limits.policy {
-            Policy::Shared => {
-                self.ready.available() + self.suspects.len() + self.prerequisites.len()
-            }
-            Policy::Chunked => self.suspects.len() + self.prerequisites.len(),
-        };
+        let waiting = self.queue.for_anybody() + self.suspects.len();
         waiting.saturating_sub(coming)
     }
 
     pub(super) fn on_ready(&mut self, worker: WorkerId) {
-        match self.slot_of(worker).map(|slot| &slot.state) {
+        match self.slots.of(worker).map(Slot::state) {
             Some(SlotState::Starting { .. }) => {
-                self.slots[usize::from(worker.slot.0)].state = SlotState::Ready;
+                self.slots[worker.slot].begin();
             }
             // It was being ended when it said so.
             Some(SlotState::Dying { .. }) => {}
@@ -98,36 +60,25 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     pub(super) fn on_violation(&mut self, worker: WorkerId) {
-        if self.slot_of(worker).is_some() {
+        if self.slots.of(worker).is_some() {
             self.kill(usize::from(worker.slot.0), KillReason::ProtocolViolation);
         } else {
             self.stale(worker);
         }
     }
 
-    /// Ends the leases that were over when listening began: what workers had said by then is known.
+    /// Ends the workers whose leases are over.
     pub(super) fn on_listened(&mut self, now: Instant) {
-        let Some(until) = self.listening.take() else {
-            return;
-        };
-        while let Some(&(at, id)) = self.leases.first()
-            && at <= until
-        {
-            self.on_lease_expired(now, at, id);
-        }
-    }
-
-    fn on_lease_expired(&mut self, now: Instant, at: Instant, id: TaskId) {
-        self.leases.remove(&(at, id));
-        if let Some(task) = self.tasks.get(&id)
-            && let Place::Leased(lease) = task.place
-        {
-            let reason = if lease.overdue {
-                KillReason::LeaseExpired(id)
-            } else {
-                KillReason::Silent
-            };
-            self.terminate(now, usize::from(lease.worker.slot.0), reason);
+        for id in self.leases.listened() {
+            if let Some(task) = self.tasks.get(&id)
+                && let Place::Leased(lease) = task.place
+            {
+                let reason = match lease.overdue {
+                    true => KillReason::LeaseExpired(id),
+                    false => KillReason::Silent,
+                };
+                self.terminate(now, usize::from(lease.worker.slot.0), reason);
+            }
         }
     }
 
@@ -144,31 +95,32 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// Ends the worker of slot `index` now, if there is one that was not killed already.
     pub(super) fn kill(&mut self, index: usize, reason: KillReason) {
+        let slot = &self.slots[index];
+        if slot.is_dying() {
+            self.hasten(index);
+        } else if !slot.is_vacant() {
+            let worker = slot.worker();
+            self.condemn(index, reason.clone(), None);
+            self.actions.push_back(Action::Kill { worker, reason });
+        }
+    }
+
+    /// Ends the worker of slot `index` now, if it was asked to end and not killed already.
+    pub(super) fn hasten(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let worker = slot.worker();
-        let reason = match &mut slot.state {
-            SlotState::Vacant { .. } | SlotState::Retired => return,
-            SlotState::Dying { reason, kill_at } => {
-                if kill_at.take().is_none() {
-                    return;
-                }
-                reason.clone()
-            }
-            SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => {
-                self.condemn(index, reason.clone(), None);
-                reason
-            }
-        };
-        self.actions.push_back(Action::Kill { worker, reason });
+        if let Some(reason) = slot.hurry() {
+            let worker = slot.worker();
+            self.actions.push_back(Action::Kill { worker, reason });
+        }
     }
 
     /// From now on the worker of slot `index` is as good as gone; its leases do not expire.
     fn condemn(&mut self, index: usize, reason: KillReason, kill_at: Option<Instant>) {
         let slot = &mut self.slots[index];
-        slot.state = SlotState::Dying { reason, kill_at };
-        for id in slot.queue.iter().chain(&slot.running) {
-            if let Some(Place::Leased(lease)) = self.tasks.get(id).map(|task| task.place) {
-                self.leases.remove(&(lease.deadline, *id));
+        slot.condemn(reason, kill_at);
+        for id in slot.all_held() {
+            if let Some(Place::Leased(lease)) = self.tasks.get(&id).map(|task| task.place) {
+                self.leases.forget(lease.deadline, id);
             }
         }
     }
@@ -182,17 +134,16 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         exit: Exit,
         ran: Option<Vec<TaskId>>,
     ) {
-        let Some(slot) = self.slot_of(worker) else {
+        let Some(slot) = self.slots.of(worker) else {
             return self.stale(worker);
         };
-        let cause = Cause::of(told(slot), &exit);
+        let cause = Cause::of(slot.told(), &exit);
         // It takes up tasks in the order of their assignment.
-        let held = || slot.running.iter().chain(&slot.queue).copied();
         let ran = ran.map(BTreeSet::from_iter);
-        let ran = ran.as_ref().unwrap_or(&slot.running);
-        let (running, others): (Vec<_>, Vec<_>) = held().partition(|id| ran.contains(id));
-        let progress = slot.progress || !running.is_empty();
-        let killed = match &slot.state {
+        let ran = ran.as_ref().unwrap_or(slot.running());
+        let (running, others): (Vec<_>, Vec<_>) = slot.all_held().partition(|id| ran.contains(id));
+        let progress = slot.has_progress() || !running.is_empty();
+        let killed = match slot.state() {
             SlotState::Dying { reason, .. } => Some(reason.clone()),
             SlotState::Vacant { .. }
             | SlotState::Retired
@@ -229,9 +180,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 self.redeliver(now, worker, id, &exit);
             }
         }
-        let slot = &mut self.slots[usize::from(worker.slot.0)];
-        slot.reserved = false;
-        slot.state = SlotState::Vacant { not_before: now };
+        self.slots[worker.slot].vacate(now);
         if cause != Cause::Wanted && !progress {
             self.died_without_progress(now, worker, &exit);
         }
@@ -275,11 +224,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// The worker of a slot that is vacant now did nothing but die: counts that against the
     /// restart intensity, and against the slot, which stays empty for a while or for good.
     fn died_without_progress(&mut self, now: Instant, worker: WorkerId, exit: &Exit) {
-        let index = usize::from(worker.slot.0);
-        let slot = &mut self.slots[index];
-        slot.deaths_without_progress = slot.deaths_without_progress.saturating_add(1);
-        let deaths_without_progress = slot.deaths_without_progress;
-        if self.is_running() && !self.restarts.tolerates(now) {
+        let in_a_row = self.slots[worker.slot].died_without_progress();
+        if self.course.is_running() && !self.restarts.tolerates(now) {
             let reason = GiveUp::RestartIntensity {
                 deaths: self.restarts.deaths(),
                 period: self.restarts.period(),
@@ -287,69 +233,23 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             };
             self.end(now, Ending::GivenUp(reason));
         }
-        if deaths_without_progress >= self.limits.slot_deaths {
-            return self.retire(now, worker, exit);
+        if in_a_row >= self.limits.slot_deaths {
+            return self.retire(now, worker, in_a_row, exit);
         }
-        let delay = restart_delay(
-            self.limits.restart_backoff,
-            deaths_without_progress,
-            &mut self.rng,
-        );
-        self.slots[index].state = SlotState::Vacant {
-            not_before: now + delay,
-        };
+        let delay = restart_delay(self.limits.restart_backoff, in_a_row, &mut self.rng);
+        self.slots[worker.slot].vacate(now + delay);
         self.actions
             .push_back(Action::Notify(Notice::BackingOff { worker, delay }));
     }
 
-    fn retire(&mut self, now: Instant, worker: WorkerId, last: &Exit) {
-        let index = usize::from(worker.slot.0);
-        let deaths = self.slots[index].deaths_without_progress;
-        self.slots[index].state = SlotState::Retired;
+    fn retire(&mut self, now: Instant, worker: WorkerId, deaths: u32, last: &Exit) {
+        self.slots[worker.slot].retire();
         self.actions
             .push_back(Action::Notify(Notice::Retired { worker, deaths }));
-        self.bequeath(index);
+        self.bequeath(usize::from(worker.slot.0));
         if !self.slots.iter().any(Slot::is_in_use) {
             let last = last.clone();
             self.end(now, Ending::GivenUp(GiveUp::AllRetired { last }));
-        }
-    }
-
-    /// The slot that `worker` is in, if it is there now.
-    pub(super) fn slot_of(&self, worker: WorkerId) -> Option<&Slot> {
-        self.slots
-            .get(usize::from(worker.slot.0))
-            .filter(|slot| slot.is(worker))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::*;
-
-    #[test]
-    fn the_first_workers_have_shares_that_end_one_after_the_other() {
-        let limits = |tasks, workers| Limits {
-            worker_tasks: NonZeroU32::new(tasks),
-            workers,
-            ..Limits::default()
-        };
-        // Tasks for each worker, slots; which slot and epoch; how many.
-        for (tasks, slots, index, epoch, share) in [
-            (0, 4, 0, 1, None),
-            (100, 4, 0, 1, Some(100)),
-            (100, 4, 1, 1, Some(88)),
-            (100, 4, 2, 1, Some(75)),
-            (100, 4, 3, 1, Some(63)),
-            (100, 4, 3, 2, Some(100)),
-            // A slot beyond the number that there was at first.
-            (100, 4, 5, 1, Some(88)),
-            (1, 4, 3, 1, Some(1)),
-        ] {
-            let found = quota(&limits(tasks, slots), index, epoch);
-            assert_eq!(found, share, "{tasks} {slots} {index} {epoch}");
         }
     }
 }

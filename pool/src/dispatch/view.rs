@@ -82,7 +82,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Tasks that wait for their next attempt.
     #[must_use]
     pub fn delayed(&self) -> usize {
-        self.delayed.len()
+        self.queue.delayed()
     }
 
     /// Tasks that are seen to after their workers have answered them.
@@ -131,11 +131,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.slots.iter().map(|slot| {
             let concurrency = usize::from(self.limits.concurrency);
             let unsaid = concurrency
-                .saturating_sub(slot.running.len())
-                .min(slot.queue.len());
+                .saturating_sub(slot.running().len())
+                .min(slot.queue().len());
             SlotView {
                 worker: slot.worker(),
-                state: match slot.state {
+                state: match slot.state() {
                     SlotState::Vacant { .. } => "vacant",
                     SlotState::Retired => "retired",
                     SlotState::Starting { .. } => "starting",
@@ -145,12 +145,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                     SlotState::Dying { .. } => "dying",
                 },
                 running: slot
-                    .running
+                    .running()
                     .iter()
-                    .chain(slot.queue.iter().take(unsaid))
+                    .chain(slot.queue().iter().take(unsaid))
                     .filter_map(|&task| match self.tasks.get(&task)?.place {
                         Place::Leased(lease) => {
-                            let free = slot.answered.max(Some(lease.asked.at));
+                            let free = slot.last_answer().max(Some(lease.asked.at));
                             Some(TaskView {
                                 task,
                                 since: lease.started.or(free)?,
@@ -164,7 +164,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                         | Place::Placing { .. } => None,
                     })
                     .collect(),
-                queued: slot.queue.len() - unsaid,
+                queued: slot.queue().len() - unsaid,
             }
         })
     }

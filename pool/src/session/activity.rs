@@ -107,8 +107,7 @@ impl<P> Activity<P> {
         self.word.clear();
     }
 
-    /// Removes the task from the slot if it started before `moment`. The slot then must not report
-    /// its outcome.
+    /// Removes the task if it started before `moment`. The slot then must not report its outcome.
     pub(super) fn take_away(&self, moment: Instant) -> Option<TaskId> {
         let mut current = self.lock();
         current

@@ -1,8 +1,7 @@
 //! Heartbeats at regular intervals.
 //!
-//! They come from a thread that runs no task, so that they describe the slots: a running task that
-//! has not moved for longer than its limit allows is left out. The same thread sends reports that
-//! no slot sends in time.
+//! They come from a thread that runs no task, and describe the slots: a running task that has not
+//! moved for longer than its limit is left out. The same thread sends reports that are due.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -69,8 +68,7 @@ impl<P: Clone> Pulse<P> {
         begun.min()?.checked_add(limit)
     }
 
-    /// Reports a failure for each task that has exceeded its time limit, then calls
-    /// [`Overrun::then`].
+    /// Reports the failure of each task that exceeded its limit, then calls [`Overrun::then`].
     fn end_overrun<J: Job<Progress = P>>(&self, post: &Post<J, impl Outbox<J>>) {
         let Some(overrun) = &self.overrun else {
             return;

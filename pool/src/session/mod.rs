@@ -50,8 +50,7 @@ pub struct Options<J: Job> {
     pub rest: Duration,
     /// Time limit of a task, and the function to call when a task exceeds it.
     pub overrun: Option<Overrun>,
-    /// Whether tasks compute for long at a time. An event loop then checks sockets and timers more
-    /// often.
+    /// Whether tasks compute for long. An event loop then checks sockets and timers more often.
     pub compute: bool,
     /// Where running tasks are recorded.
     pub page: Option<Page>,
@@ -59,8 +58,7 @@ pub struct Options<J: Job> {
     pub learn: Box<dyn Fn(J::Notice) + Send + Sync>,
 }
 
-/// A time limit for tasks. It applies only to tasks on threads, which can be left running; tasks of
-/// an event loop cannot.
+/// A time limit for tasks on threads, which can be left running. Tasks of an event loop cannot.
 #[derive(Clone, Copy, Debug)]
 pub struct Overrun {
     /// Maximum time of a task.

@@ -32,8 +32,7 @@ use tokio::time::timeout;
 use crate::job::{FromWorker, Job, TaskReport};
 use crate::link::Outbox;
 
-/// How long an outcome may wait for others. Long compared with the cost of a frame, and too short
-/// for users to notice.
+/// How long an outcome may wait for others. Long compared with a frame, too short to be noticed.
 const HOLD: Duration = Duration::from_millis(20);
 
 /// How long the start of a task may wait if there is one slot. Most tasks end within this time, so
@@ -76,8 +75,7 @@ pub(super) struct Post<J: Job, O> {
 /// notification costs a system call.
 #[derive(Debug)]
 enum Courier {
-    /// A thread, which waits in [`Post::wait`]. Reports that are due immediately are sent by the
-    /// caller that adds them.
+    /// A thread in [`Post::wait`]. The caller that adds an urgent report sends it.
     Thread(Condvar),
     /// A task of the event loop, in [`Post::deliver`].
     Task,
@@ -164,8 +162,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         self.hold(&mut state, Instant::now() + wait);
     }
 
-    /// Adds the outcome of a task of `group`, while `waiting` other tasks wait. Returns whether the
-    /// post is still open.
+    /// Adds an outcome of `group`, while `waiting` tasks wait. Returns whether the post is open.
     pub(super) fn end(&self, outcome: Weighed<J>, group: &str, waiting: usize) -> bool {
         let now = Instant::now();
         let mut state = self.lock();

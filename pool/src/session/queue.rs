@@ -135,9 +135,8 @@ impl<J> Queue<J> {
         self.lock().closed = true;
         match &self.bell {
             Bell::Threads(bell) => bell.notify_all(),
-            // A slot may be between its check of the state and its wait, on another thread:
-            // `notify_waiters` would miss it. `notify_one` stores a permit for it, which it passes
-            // on.
+            // A slot may be between its check and its wait, on another thread: `notify_waiters`
+            // would miss it. `notify_one` stores a permit, which each slot passes on.
             Bell::Tasks(bell) => bell.notify_one(),
         }
     }

@@ -28,8 +28,7 @@ pub(super) fn run<J: Job, E: Engine<J>>(
         let next = match queue.try_pop() {
             Some(assigned) => assigned,
             None => {
-                // Other slots may have taken the tasks that waited when this slot's last task
-                // ended.
+                // Other slots may have taken what waited when this slot's last task ended.
                 post.flush();
                 match queue.pop() {
                     Some(assigned) => assigned,

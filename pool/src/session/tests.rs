@@ -518,8 +518,7 @@ fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
         words.extend(bench.words());
     }
     bench.release.send(()).expect("it waits");
-    // The slot ends: its task's outcome was reported, and the second task is left to another
-    // process.
+    // The slot ends: the outcome was reported, and the second task is left to another process.
     bench.gone.recv_timeout(PATIENCE).expect("the slot ends");
     drop(bench.coordinator.to_worker);
     let end = bench.reader.join().expect("no panic");

@@ -1,5 +1,4 @@
-//! Memory of workers, as the kernel reports it: their peaks, and whether it killed them because
-//! memory ran out.
+//! Memory of workers, as the kernel reports it: their peaks, and whether it killed for lack of it.
 //!
 //! All of this is evidence and may be missing: an unknown figure is `None`. This module must not
 //! decide the cause of a death.
@@ -14,8 +13,7 @@ use crate::process_memory::in_status;
 /// processor (`percpu_counter`). Only a larger difference distinguishes two processes.
 const INEXACT: u64 = 4 * 1024 * 1024;
 
-/// How long a rise of the count can explain another death: long enough to reap the processes of one
-/// rise.
+/// How long a rise of the count can explain another death: long enough to reap all its processes.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// The peak memory of a worker.

@@ -98,8 +98,7 @@ enum LinkEvent<J: Job> {
     Violated(String),
     /// The worker wrote these lines to standard error.
     Wrote(Vec<String>),
-    /// The worker is dead, and everything it sent was received. These are its last lines. No event
-    /// follows.
+    /// The last event: the worker is dead, all it sent was received, and these are its last lines.
     Finished(Vec<String>),
 }
 
@@ -167,8 +166,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Checks which children have ended. Call it after SIGCHLD; [`WorkerEvent::Exited`] of each
-    /// follows.
+    /// Checks which children have ended, after SIGCHLD. [`WorkerEvent::Exited`] of each follows.
     pub fn reap(&mut self) {
         match self {
             Self::Processes(pool) => pool.reap(),
@@ -189,8 +187,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
     ///
     /// # Errors
     ///
-    /// Fails if they do not fit a frame. It is not an error if the worker has ended: its `Exited`
-    /// event is on the way.
+    /// Fails if they do not fit a frame, but not if the worker has ended: `Exited` then follows.
     pub fn assign(
         &mut self,
         worker: WorkerId,
@@ -245,8 +242,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Stops all workers until [`continue_all`](Self::continue_all). Threads stop with this
-    /// process.
+    /// Stops all workers until [`continue_all`](Self::continue_all). Threads stop with the process.
     pub fn stop_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::STOP),

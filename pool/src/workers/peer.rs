@@ -13,8 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 /// `SO_PASSRIGHTS` (Linux 6.16), the same on all architectures that this program runs on.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// Returns the id of the process that connected `socket`, or that listens there, if it is in this
-/// namespace.
+/// Returns the id of the process that connected `socket` or listens there, if in this namespace.
 ///
 /// # Errors
 ///
@@ -27,8 +26,7 @@ pub(super) fn process_at(socket: impl AsFd) -> io::Result<Option<u32>> {
     };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: both pointers are to live, writable memory of ours; the kernel writes at most
-    // `length` bytes, which is the size of the first, and keeps neither. Any bytes are valid in a
-    // `ucred`.
+    // `length` bytes, the size of the first, and keeps neither. Any bytes are valid in a `ucred`.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),

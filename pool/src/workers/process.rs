@@ -106,8 +106,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     ///
     /// # Errors
     ///
-    /// Fails if `setup` does not fit a frame, or if a descriptor, thread or socket cannot be
-    /// created.
+    /// Fails if `setup` does not fit a frame, or if the thread or socket cannot be created.
     pub fn new(
         launch: Box<Launch>,
         setup: J::Setup,
@@ -147,9 +146,8 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         let page = page::memory(self.slots)?;
         let mut command = (self.launch)(worker, &self.socket)?;
         command
-            // A worker reads no other standard input. It receives its page here without another
-            // descriptor, without a name that others could open, and without a message that carries
-            // a descriptor.
+            // A worker reads no other standard input. It receives its page here without a further
+            // descriptor, a name that others could open, or a message that carries a descriptor.
             .stdin(page.try_clone()?)
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: only to the coordinator.
@@ -228,8 +226,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         self.ear.listen();
     }
 
-    /// Checks which workers have ended, and has the rest of their messages read. Call it after
-    /// SIGCHLD.
+    /// Checks which workers have ended, after SIGCHLD, and has the rest of their messages read.
     pub(super) fn reap(&mut self) {
         for (worker, process) in &mut self.workers {
             if process.death.is_none()

@@ -26,8 +26,7 @@ use super::peer;
 /// The name of the socket that workers connect to.
 const LISTENER: &str = "coordinator";
 
-/// Maximum number of connections that wait to be accepted. The kernel has another limit
-/// (listen(2)).
+/// Maximum number of connections that wait to be accepted. The kernel limits it too (listen(2)).
 const BACKLOG: i32 = 4096;
 
 /// Bytes of a socket's buffer that ipc-channel does not fill with one packet, with a margin.
@@ -110,8 +109,7 @@ impl SocketFolder {
         Ok(socket)
     }
 
-    /// Connects to the socket of process `pid` at `name`, which is relative to this folder, without
-    /// blocking.
+    /// Connects to the socket of process `pid` at `name`, relative to this folder. Does not block.
     ///
     /// # Errors
     ///
@@ -160,9 +158,8 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Sends messages to one worker, without blocking. A worker that does not read its messages breaks
-/// the protocol, because the core keeps the unread bytes well below the size of the socket's
-/// buffer.
+/// Sends messages to one worker, without blocking. A worker that does not read them breaks the
+/// protocol: the core keeps unread bytes well below the size of the socket's buffer.
 #[derive(Debug)]
 pub(super) struct Downlink(OwnedFd);
 

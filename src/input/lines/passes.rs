@@ -4,10 +4,12 @@
 //! it takes to parse all lines and check their files. The first pass stores two bits for each line.
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::{Format, Line, LineError, Lines, Parser, target_of, text_of_line};
+use crate::input::UrlKey;
 
 /// The action of the first pass on a line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,12 @@ impl Marks {
         self.lines += 1;
     }
 
+    /// Returns whether the first pass skipped this line, counted from 0.
+    #[must_use]
+    pub fn is_passed_over(&self, line: usize) -> bool {
+        self.get(line) == Some(Mark::PassedOver)
+    }
+
     fn get(&self, line: usize) -> Option<Mark> {
         let word = self.words.get(line / Self::PER_WORD)?;
         let bits = (word >> (line % Self::PER_WORD * Self::BITS)) & 0b11;
@@ -75,30 +83,26 @@ impl Lines {
         is_text && self.file.is_some() && self.plain_format() == Some(Format::Text)
     }
 
-    /// Returns the same list from its beginning, for the second pass. This list is at its end.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file cannot be read again. The error is a line that reports it.
-    pub fn again(mut self) -> Result<Self, Box<Line>> {
-        let file = self.file.take();
-        let rewound = file.ok_or(io::ErrorKind::NotSeekable.into());
-        let rewound = rewound.and_then(|file| {
-            (&*file).seek(SeekFrom::Start(0))?;
-            Ok(file)
-        });
-        let file = rewound.map_err(|source| Box::new(self.unreadable(source)))?;
-        let lines = Self::new(&self.source, Box::new(file), Arc::clone(&self.options));
-        Ok(lines.or_format(Some(Format::Text)))
+    /// Returns the same list from its beginning, with a position of its own, or `None` if the list cannot
+    /// be read in two passes.
+    #[must_use]
+    pub fn again(&self) -> Option<Self> {
+        let file = self.file.clone()?;
+        let reader = FromStart {
+            file: Arc::clone(&file),
+            at: 0,
+        };
+        let lines = Self::new(&self.source, Box::new(reader), Arc::clone(&self.options));
+        Some(lines.or_format(Some(Format::Text)).of_file(Some(file)))
     }
 
-    /// Returns the next line whose text is not `known` to be a target. Skips at most `most` known
-    /// lines, and subtracts them from `most`.
+    /// Returns the next line that is not known. Skips at most `most` known lines, and subtracts them
+    /// from `most`. `is_known` is called once for each line that is neither blank nor a comment, in order.
     pub fn next_unknown(
         &mut self,
         marks: &mut Marks,
         most: &mut usize,
-        known: impl Fn(&str) -> bool,
+        mut is_known: impl FnMut() -> bool,
     ) -> Step {
         while *most > 0 && !self.broken {
             let raw = match self.lines.next_line() {
@@ -110,9 +114,7 @@ impl Lines {
             let Some(text) = text_of_line(raw, self.number) else {
                 continue;
             };
-            if let Ok(text) = text
-                && known(text)
-            {
+            if is_known() {
                 marks.push(Mark::PassedOver);
                 self.next_task += 1;
                 *most -= 1;
@@ -129,6 +131,24 @@ impl Lines {
             true => Step::End,
             false => Step::PassedOver,
         }
+    }
+
+    /// Returns the key of the next line, as if the line were a normalised URL, or `None` at the end. The key
+    /// is `None` if the line cannot be one. `is_wanted` is called once for each line that is neither blank
+    /// nor a comment, in order.
+    pub fn next_key(&mut self, mut is_wanted: impl FnMut() -> bool) -> Option<Option<UrlKey>> {
+        // The reader of the lines themselves reports a file that cannot be read.
+        while let Ok(Some(raw)) = self.lines.next_line() {
+            self.number += 1;
+            if let Some(text) = text_of_line(raw, self.number)
+                && is_wanted()
+            {
+                // No normalised URL has a fragment.
+                let text = text.ok().filter(|text| !text.contains('#'));
+                return Some(text.map(UrlKey::of));
+            }
+        }
+        None
     }
 
     /// Returns the next line that the first pass skipped. `looked_at` counts the lines up to it,
@@ -175,5 +195,19 @@ impl Lines {
     fn unreadable(&mut self, source: io::Error) -> Line {
         self.broken = true;
         self.line(self.number + 1, Err(LineError::Read { source }))
+    }
+}
+
+/// Reads a file from its start, with a position of its own.
+struct FromStart {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }

@@ -72,6 +72,15 @@ impl Naming {
         }
     }
 
+    /// Returns whether a name depends on the number of its task.
+    #[must_use]
+    pub fn has_number(&self) -> bool {
+        match self {
+            Self::Flat | Self::Tree | Self::Hash => false,
+            Self::Template(template) => template.has_number(),
+        }
+    }
+
     /// Returns whether every name is unique because it contains the key of its URL.
     #[must_use]
     pub fn is_unique(&self) -> bool {

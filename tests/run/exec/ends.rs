@@ -32,7 +32,7 @@ fn a_command_runs_once_on_each_file_that_is_in_place_and_then_it_is_stored() {
             assert_eq!(exec.left, record.bytes, "{mode}");
             assert!(record.timing_ms["exec"] > 0.0, "{record:?}");
         }
-        // What is stored is not done again.
+        // A stored file is not processed again.
         let ended = run.finish().code(0);
         assert_eq!(ended.summary("stored earlier"), 9, "{}", ended.text());
         assert_eq!(lines(&run, "ran").len(), 9);
@@ -123,7 +123,7 @@ fn a_command_that_dies_by_a_signal_has_failed_with_its_name() {
 fn a_command_that_hangs_is_ended_with_all_it_started_however_that_hides() {
     for mode in MODES {
         let server = Server::start();
-        // One that ignores SIGTERM, in a session of its own, without a parent.
+        // A process without a parent, in its own session, that ignores SIGTERM.
         let text = concat!(
             "trap '' TERM\n",
             "(setsid sh -c \"trap '' TERM; env -u A sleep 1001; sleep 1002\" &)\n",
@@ -160,7 +160,7 @@ fn a_command_that_takes_too_long_may_end_by_itself_when_it_is_told_to() {
     let run = with_script(text, "--exec-timeout 300ms").list([server.url("/f")]);
     run.finish().code(1);
     assert!(run.path("cleaned").exists());
-    // It has not done what it was for.
+    // The command exited with 0, but after its time limit.
     let record = run.log().one(&server.url("/f"));
     assert!(
         record.message().ends_with("was killed: cleaned up"),
@@ -177,7 +177,7 @@ fn what_a_successful_command_left_running_is_ended() {
         let job = run.start();
         job.wait_for_record(&server.url("/f"));
         assert!(run.path("last").exists());
-        // The run goes on, and so does the runner.
+        // The run and the runner continue.
         let left = |job: &Job| {
             let mut all = job.processes();
             all.retain(|process| process.arguments.iter().any(|a| a.starts_with("100")));
@@ -235,8 +235,8 @@ fn a_command_may_take_longer_than_any_other_time_limit() {
             job.stderr().contains("executing")
         });
     }
-    // A task that does not move for the limits and five seconds more is missed in the next
-    // heartbeat, and its lease ends.
+    // A task without progress for the limits plus five seconds would be missing in the next
+    // heartbeat, and its lease would expire.
     let begun = Instant::now();
     for (mode, run, job) in jobs {
         job.wait_until("more than that", || {
@@ -270,7 +270,7 @@ fn as_many_commands_run_at_once_as_downloads() {
         );
         let run = with_script(text, mode).with("--parallel-max-host 0");
         let run = run.list(urls(&server.url(""), 8));
-        // It ends at all.
+        // It would not end with fewer commands at once.
         let ended = run.finish().code(0);
         assert_eq!(ended.summary("stored"), 8, "{mode}: {}", ended.text());
     }
@@ -284,7 +284,7 @@ fn files_do_not_pile_up_before_commands_that_are_slower_than_downloads() {
         "--mode threads -w 2",
     ] {
         let server = Server::start();
-        // Files in place whose command has not ended, when one begins.
+        // The number of files in place without a finished command, at the start of each command.
         let text = concat!(
             "echo $(($(ls downloads | wc -l) - $(cat ended 2> /dev/null | wc -l))) >> seen\n",
             "sleep 0.1\n",
@@ -295,7 +295,7 @@ fn files_do_not_pile_up_before_commands_that_are_slower_than_downloads() {
         run.finish().code(0);
         let seen = lines(&run, "seen");
         let most = seen.iter().map(|line| line.parse::<usize>().unwrap()).max();
-        // Two downloads may end while the bound of two is reached.
+        // Two more downloads may finish while the bound of two is reached.
         assert!(most <= Some(4), "{mode}: {seen:?}");
     }
 }
@@ -325,7 +325,7 @@ fn ctrl_z_stops_commands_too_and_their_time() {
     }
     let continued = Instant::now();
     for (mode, run, job, _) in jobs {
-        // A runner looks at the clock once a second.
+        // A runner reads the clock once a second.
         job.wait_until("a few looks", || {
             continued.elapsed() > Duration::from_secs(3)
         });

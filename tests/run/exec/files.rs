@@ -46,7 +46,7 @@ fn a_file_that_is_current_is_left_alone_by_its_command() {
         let run = with_script("echo >> ran", mode).list([server.url("/f")]);
         let run = run.with("--refresh");
         run.finish().code(0);
-        // It would fail, and the file be removed.
+        // If it ran, it would fail and the file would be removed.
         let run = run.script("script", "echo >> ran; exit 1");
         let ended = run.finish().code(0);
         assert_eq!(ended.summary("unchanged"), 1, "{}", ended.text());

@@ -1,4 +1,4 @@
-//! Who is killed while a command runs, and that nothing is left of it then.
+//! Kills while a command runs. No process of the command may be left.
 
 use std::fs;
 
@@ -7,14 +7,13 @@ use rustix::process::Signal;
 use super::{KINDS, command, lines, of_role, with_script};
 use crate::support::{Job, Process, Run, Server, server, sha256};
 
-/// Waits for `go`; until then there are two processes to be found, one of them in a session of its
-/// own.
+/// Starts two processes, one of them in its own session, and waits for the file `go`.
 const SLOW: &str = concat!(
     "echo began >> ran; setsid sleep 1001 & sleep 1002 &\n",
     "while test ! -e go; do sleep 0.02; done; echo ended >> ran",
 );
 
-/// A run of one URL whose command runs, and the processes that the command started.
+/// Starts a run of one URL and waits for its command. Returns the processes of the command as well.
 fn slow(mode: &str) -> (Server, Run, Job, Vec<Process>) {
     let server = Server::start();
     let run = with_script(SLOW, mode).list([server.url("/f")]);
@@ -31,7 +30,7 @@ fn gone(job: &Job, started: &[Process]) {
     });
 }
 
-/// Lets the command that is run again come to its end; it has begun twice and ended once.
+/// Lets the second run of the command finish. It has begun twice and ended once.
 fn ends_well(server: &Server, run: &Run, job: Job) {
     job.wait_until("the command to run again", || lines(run, "ran").len() == 2);
     assert_eq!(run.log().records().len(), 0, "nothing is stored yet");
@@ -85,7 +84,7 @@ fn a_runner_that_is_killed_costs_an_attempt() {
 
 #[test]
 fn a_runner_that_is_frozen_is_given_up_with_its_command() {
-    // It takes the time of the command, and some: all at once.
+    // Each takes longer than the time limit of the command, so they run at the same time.
     let frozen = KINDS.map(|mode| {
         let frozen = slow(&format!("{mode} --exec-timeout 4s"));
         of_role(&frozen.2, "runner")[0].stop();
@@ -197,7 +196,7 @@ fn a_program_dies_with_everybody_who_watches_over_it() {
     let mut watching = of_role(&job, "runner");
     watching.extend(job.workers());
     assert_eq!(watching.len(), 2);
-    // None of them may see another die.
+    // Stopped, none of them notices the death of another.
     for process in &watching {
         process.stop();
     }

@@ -9,7 +9,7 @@ use std::fs;
 
 use crate::support::{Job, Process, Run};
 
-/// Every way in which commands are run: processes with either engine, and the local modes.
+/// Every way to run commands: processes with either engine, and the local modes.
 const MODES: [&str; 6] = [
     "--workers 2",
     "--workers 2 -c 2",
@@ -19,7 +19,7 @@ const MODES: [&str; 6] = [
     "--mode sequential",
 ];
 
-/// A mode of each kind, where a test takes its time.
+/// A mode of each kind, for slow tests.
 const KINDS: [&str; 3] = ["--workers 1", "--mode threads", "--mode async"];
 
 /// A run with a script on each file.
@@ -30,25 +30,25 @@ fn with_script(text: &str, options: &str) -> Run {
         .with(options)
 }
 
-/// The lines of a file that a script wrote; none if it is not there.
+/// Returns the lines of a file that a script wrote, or none without the file.
 fn lines(run: &Run, name: &str) -> Vec<String> {
     let text = fs::read_to_string(run.path(name)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-/// The processes of this role, such as `runner`.
+/// Returns the processes with this role, such as `runner`.
 fn of_role(job: &Job, role: &str) -> Vec<Process> {
     let mut all = job.processes();
     all.retain(|process| process.role() == Some(role));
     all
 }
 
-/// Waits for a process of the run that has this argument, which a command has started.
+/// Waits for a process with this argument that a command has started.
 fn command(job: &Job, argument: &str) -> Process {
     job.wait_for(&format!("a process with {argument}"), || {
         let mut all = job.processes();
         all.retain(|process| process.arguments.iter().any(|a| a == argument));
-        // Between fork and exec it bears the arguments of its parent.
+        // Between fork and exec it has the arguments of its parent.
         all.into_iter().find(|process| {
             process
                 .arguments

@@ -1,10 +1,10 @@
-//! Words and places: what is filled in stays where it is.
+//! Words and placeholders: an inserted value stays within its argument.
 
 use std::fs;
 
 use crate::support::{Run, Server, server, sha256};
 
-/// What the script wrote of its arguments, one after the other.
+/// Returns the arguments that the script received.
 fn arguments(run: &Run) -> Vec<String> {
     let bytes = fs::read(run.path("arguments")).unwrap();
     let text = String::from_utf8(bytes).unwrap();

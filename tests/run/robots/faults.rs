@@ -1,4 +1,4 @@
-//! What becomes of a robots.txt that cannot be had, or whose worker or run dies.
+//! A robots.txt that cannot be fetched, or whose worker or run dies.
 
 use rustix::process::Signal;
 
@@ -109,7 +109,7 @@ fn a_slow_one_holds_up_nobody_else() {
     for way in ["--workers 2", "--workers 1 --engine async --concurrency 2"] {
         let slow = host(2).answer(ROBOTS, [Answer::Held]);
         let other = host(3);
-        // Many of the slow host come first.
+        // Many URLs of the slow host come first.
         let mut list = urls(&slow.url(""), 1000);
         list.extend(urls(&other.url(""), 200));
         let run = run(&list)
@@ -157,7 +157,7 @@ fn one_that_kills_workers_is_out_of_reach_and_the_others_are_not() {
     let run = run(&list).with(&format!(
         "--workers 2 --max-deliveries 2 --inject segv@{ROBOTS}"
     ));
-    // The one of the good host as well, or its URLs could not show what they do.
+    // The fault hits the robots.txt of both hosts, so there are four deaths.
     let ended = ends(&run, 1);
     assert_eq!(ended.summary("worker deaths"), 4, "{}", ended.text());
     assert_eq!(ended.summary("quarantined"), 0, "{}", ended.text());
@@ -184,7 +184,7 @@ fn a_run_that_ends_meanwhile_is_finished_by_the_same_command() {
     job.signal(Signal::INT);
     let ended = job.finish().code(130);
     assert_eq!(ended.summary("left"), 5, "{}", ended.text());
-    // Drained while it is on its way: it comes, and nothing after it.
+    // A drain while the robots.txt is in flight: it arrives, and no download starts.
     let job = run.start();
     server.wait_for(ROBOTS, 3);
     job.signal(Signal::TERM);

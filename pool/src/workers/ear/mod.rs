@@ -146,8 +146,7 @@ impl Drop for Ear {
         self.orders = None;
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
-            // The thread only sends, and reads available data: the wake above is all that it waits
-            // for.
+            // The thread blocks only for the wake above: it sends, and reads available data.
             let _ = thread.join();
         }
     }

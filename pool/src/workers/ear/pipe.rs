@@ -1,5 +1,4 @@
-//! The standard error of a worker: read without blocking, with limits on what is kept and passed
-//! on.
+//! The standard error of a worker: read without blocking, and kept and passed on within limits.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -75,9 +74,8 @@ impl Pipe {
         passed_on
     }
 
-    /// Reads what is left in the pipe of a dead worker. The worker can add nothing; data that
-    /// another process writes there is not waited for. Returns the lines to pass on, and the last
-    /// lines.
+    /// Reads what is left in the pipe of a dead worker, without waiting for data of another process
+    /// that has the pipe. Returns the lines to pass on, and the last lines.
     pub(super) fn finish(mut self, buffer: &mut [u8]) -> (Vec<String>, Vec<String>) {
         let mut passed_on = Vec::new();
         let there = |open: &OwnedFd| rustix::io::ioctl_fionread(open.as_fd()).unwrap_or_default();

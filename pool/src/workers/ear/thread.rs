@@ -101,8 +101,7 @@ pub(super) struct Thread<J: Job> {
     lines: BTreeMap<WorkerId, Line>,
     buffer: Box<[u8]>,
     period: Instant,
-    /// Whether the listener is ignored until the next period because there is no descriptor for a
-    /// connection.
+    /// Whether the listener is ignored until the next period, for lack of a descriptor.
     listener_rests: bool,
     /// Whether a request to listen is pending.
     listening: bool,
@@ -434,8 +433,7 @@ impl<J: Job> Voice<J> {
                         return Turn::Over;
                     }
                     Err(error) => {
-                        // The worker may be dead, which is noticed next. Otherwise it will not be
-                        // ready in time.
+                        // A dead worker is noticed next; a living one exceeds its start timeout.
                         tracing::info!(%worker, %error, "worker cannot be answered");
                         return Turn::Last;
                     }
@@ -462,8 +460,7 @@ impl<J: Job> Voice<J> {
         Turn::Last
     }
 
-    /// Connects to the socket where the worker, process `hello.pid`, listens, and sends it the
-    /// setup.
+    /// Connects to the socket where worker process `hello.pid` listens, and sends the setup.
     fn answer(&self, hello: &Hello) -> io::Result<Downlink> {
         let below = |part: Component<'_>| matches!(part, Component::Normal(_));
         if !Path::new(&hello.server).components().all(below) {

@@ -1,5 +1,4 @@
-//! Messages of a worker: packets read from its socket one at a time into one buffer, without
-//! blocking.
+//! Messages of a worker: packets read from its socket one at a time, without blocking.
 //!
 //! ipc-channel's receiving code trusts its peer, so it is not used here: see [`protocol::packet`].
 
@@ -19,9 +18,8 @@ const FULL: usize = 128 * 1024;
 /// Memory that a message takes in addition to its bytes.
 const OVERHEAD: usize = 256;
 
-/// Size of the messages of a worker that wait to be digested. Shared by the thread that reads and
-/// the thread that digests, so that a flood fills the worker's socket and not the coordinator's
-/// memory.
+/// Size of the undigested messages of a worker. The threads that read and digest share it, so that
+/// a flood fills the worker's socket and not the coordinator's memory.
 #[derive(Debug, Default)]
 pub(in crate::workers) struct Backlog {
     bytes: AtomicUsize,
@@ -41,8 +39,7 @@ impl Backlog {
         !(self.is_low() && self.paused.swap(false, Ordering::SeqCst))
     }
 
-    /// Removes a digested message of `bytes` bytes. Returns whether the reader was paused and may
-    /// continue.
+    /// Removes a digested message. Returns whether the reader was paused and may continue.
     pub(in crate::workers) fn remove(&self, bytes: usize) -> bool {
         self.bytes.fetch_sub(bytes + OVERHEAD, Ordering::SeqCst);
         self.is_low() && self.paused.swap(false, Ordering::SeqCst)
@@ -74,8 +71,7 @@ pub(super) fn receive<J: Job>(socket: &OwnedFd, buffer: &mut [u8]) -> Received<J
         let mut no_room = RecvAncillaryBuffer::new(&mut []);
         match recvmsg(socket, &mut parts, &mut no_room, RecvFlags::DONTWAIT) {
             Ok(received) => break received,
-            // If the peer has closed without reading everything, this error comes once, before its
-            // messages.
+            // If the peer closed without reading all, this error precedes its messages once.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Received::Nothing,
             Err(error) => {

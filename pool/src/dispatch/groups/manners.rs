@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use protocol::TaskId;
 
-use super::{Group, ReadyQueue};
+use super::{Group, Groups};
 use crate::dispatch::event::GroupId;
 use crate::dispatch::pressure::{Asked, Pressure, Span};
 
@@ -65,7 +65,7 @@ pub(in crate::dispatch) struct Meaning {
     pub(in crate::dispatch) served: u64,
 }
 
-impl ReadyQueue {
+impl Groups {
     /// Most load of a group.
     pub(super) fn most_load(&self, entry: &Group) -> u32 {
         let cap = self.cap.unwrap_or(u32::MAX);

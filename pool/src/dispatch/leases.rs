@@ -1,0 +1,185 @@
+//! The ends of leases: when each is over without a sign of life, and what comes before that has consequences.
+//!
+//! ```text
+//!   waiting ---- one is over: `Listen` is said ----> listening
+//!      ^                                                 |
+//!      +---- `Listened`: what was over then has ended ---+
+//! ```
+//!
+//! A sign of life may be on its way when a lease is over. So nobody is blamed before all is heard that was
+//! said until then; a lease that is renewed meanwhile goes on. The leases of a worker that is being ended
+//! are not here any more.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use protocol::TaskId;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Leases {
+    /// How long one lasts without a sign of life.
+    timeout: Duration,
+    ends: BTreeSet<(Instant, TaskId)>,
+    /// When listening began.
+    listening: Option<Instant>,
+}
+
+impl Leases {
+    pub(super) const fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            ends: BTreeSet::new(),
+            listening: None,
+        }
+    }
+
+    /// A lease on `task` begins; when it is over.
+    pub(super) fn grant(&mut self, now: Instant, task: TaskId) -> Instant {
+        let end = now + self.timeout;
+        self.ends.insert((end, task));
+        end
+    }
+
+    /// A sign of life prolongs the lease on `task`, which would be over at `end`; when it is over now.
+    pub(super) fn renew(&mut self, now: Instant, end: Instant, task: TaskId) -> Instant {
+        self.forget(end, task);
+        self.grant(now, task)
+    }
+
+    /// The lease on `task`, which would be over at `end`, does not end by itself any more.
+    pub(super) fn forget(&mut self, end: Instant, task: TaskId) {
+        self.ends.remove(&(end, task));
+    }
+
+    /// When somebody is to listen, because a lease is over.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        let first = self.ends.first().filter(|_| self.listening.is_none());
+        first.map(|&(end, _)| end)
+    }
+
+    /// Begins to listen if that is due; whether it is.
+    pub(super) fn listen(&mut self, now: Instant) -> bool {
+        let is_due = self.next_end().is_some_and(|end| end <= now);
+        if is_due {
+            self.listening = Some(now);
+        }
+        is_due
+    }
+
+    /// All is heard that was said until listening began: the leases that were over by then, and are.
+    pub(super) fn listened(&mut self) -> Vec<TaskId> {
+        let Some(until) = self.listening.take() else {
+            return Vec::new();
+        };
+        let over = std::iter::from_fn(|| {
+            let is_over = self.ends.first().is_some_and(|&(end, _)| end <= until);
+            is_over.then(|| self.ends.pop_first()).flatten()
+        });
+        over.map(|(_, task)| task).collect()
+    }
+
+    /// Every lease lasts so much longer.
+    pub(super) fn extend(&mut self, pause: Duration) {
+        let ends = std::mem::take(&mut self.ends).into_iter();
+        self.ends = ends.map(|(end, task)| (end + pause, task)).collect();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is a lease on `task` that ends then.
+    pub(super) fn has(&self, end: Instant, task: TaskId) -> bool {
+        self.ends.contains(&(end, task))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step at a second: with a task, and with the second at which its lease would be over.
+    enum Step {
+        Grant(u64, u64),
+        Renew(u64, u64, u64),
+        Forget(u64, u64),
+        Listen(u64, bool),
+        Listened(&'static [u64]),
+        Extend(u64),
+    }
+
+    #[test]
+    fn nobody_is_blamed_before_all_is_heard() {
+        use Step::{Extend, Forget, Grant, Listen, Listened, Renew};
+        // What happens, with leases of ten seconds; then when there is to be listened.
+        let rows = [
+            (vec![], None),
+            (vec![Grant(0, 1), Grant(2, 2)], Some(10)),
+            (vec![Grant(0, 1), Grant(2, 2), Forget(10, 1)], Some(12)),
+            (vec![Grant(0, 1), Listen(9, false)], Some(10)),
+            (vec![Grant(0, 1), Listen(10, true), Listen(11, false)], None),
+            (
+                vec![Grant(0, 1), Grant(2, 2), Listen(11, true), Listened(&[1])],
+                Some(12),
+            ),
+            // The sign of life came late.
+            (
+                vec![
+                    Grant(0, 1),
+                    Listen(10, true),
+                    Renew(10, 10, 1),
+                    Listened(&[]),
+                ],
+                Some(20),
+            ),
+            // It became silent too long while there was listened for another.
+            (
+                vec![
+                    Grant(0, 1),
+                    Grant(1, 2),
+                    Listen(10, true),
+                    Listened(&[1]),
+                    Listen(11, true),
+                    Listened(&[2]),
+                    Listened(&[]),
+                ],
+                None,
+            ),
+            (
+                vec![
+                    Grant(0, 2),
+                    Grant(0, 1),
+                    Listen(10, true),
+                    Listened(&[1, 2]),
+                ],
+                None,
+            ),
+            (vec![Grant(0, 1), Extend(5), Listen(14, false)], Some(15)),
+        ];
+        let begin = Instant::now();
+        let at = |second| begin + Duration::from_secs(second);
+        for (number, (steps, next)) in rows.into_iter().enumerate() {
+            let mut leases = Leases::new(Duration::from_secs(10));
+            for step in steps {
+                match step {
+                    Grant(now, task) => {
+                        let end = leases.grant(at(now), TaskId(task));
+                        assert!(end == at(now + 10) && leases.has(end, TaskId(task)));
+                    }
+                    Renew(now, end, task) => {
+                        leases.renew(at(now), at(end), TaskId(task));
+                    }
+                    Forget(end, task) => leases.forget(at(end), TaskId(task)),
+                    Listen(now, due) => assert_eq!(leases.listen(at(now)), due, "row {number}"),
+                    Listened(over) => {
+                        let found = leases.listened().into_iter().map(|task| task.0);
+                        assert_eq!(found.collect::<Vec<_>>(), over, "row {number}");
+                    }
+                    Extend(pause) => leases.extend(Duration::from_secs(pause)),
+                }
+            }
+            assert_eq!(leases.next_end(), next.map(at), "row {number}");
+        }
+    }
+}
