@@ -100,7 +100,8 @@ impl Leases {
 mod tests {
     use super::*;
 
-    /// A step at a second: with a task, and with the second at which its lease would be over.
+    /// A step. Numbers are the second at which it happens, the second at which the lease would have
+    /// expired, and the task.
     enum Step {
         Grant(u64, u64),
         Renew(u64, u64, u64),
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn nobody_is_blamed_before_all_is_heard() {
         use Step::{Extend, Forget, Grant, Listen, Listened, Renew};
-        // What happens, with leases of ten seconds; then when there is to be listened.
+        // Steps, with leases of ten seconds; then the second at which listening must begin.
         let rows = [
             (vec![], None),
             (vec![Grant(0, 1), Grant(2, 2)], Some(10)),
@@ -134,7 +135,7 @@ mod tests {
                 ],
                 Some(20),
             ),
-            // It became silent too long while there was listened for another.
+            // The lease of the other task expires after listening for the first has begun.
             (
                 vec![
                     Grant(0, 1),

@@ -25,7 +25,7 @@ pub enum Earlier {
         /// The position of the record in the run log, in bytes.
         at: u64,
     },
-    /// It killed its workers.
+    /// It killed too many workers.
     Quarantined,
 }
 
