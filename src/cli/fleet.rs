@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::list::ListArgs;
+use super::file::FileArgs;
+use super::list::FormatArgs;
 use super::run::RunArgs;
 use super::value;
 
@@ -21,7 +22,7 @@ pub struct FleetArgs {
 #[derive(Debug, Subcommand)]
 pub enum FleetCommand {
     /// Put the URLs of lists into the queue; after a kill, the same command continues
-    Feed(FeedArgs),
+    Feed(Box<FeedArgs>),
     /// Join as a member: download a share of what is in the queue
     Join(Box<JoinArgs>),
     /// Show the results of the list
@@ -83,9 +84,22 @@ pub struct FeedArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub reconcile: Vec<PathBuf>,
 
-    /// Options for lists.
+    /// Read options for lists from FILE, a config file of a run. Without --config, they come from
+    /// coordinator.toml beside the first list, and from ~/.config/coordinator/config.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+
+    /// Read no config file
+    #[arg(long)]
+    pub no_config: bool,
+
+    /// Settings from config files that are not options.
+    #[arg(skip)]
+    pub file: FileArgs,
+
+    /// Options for how lists are read.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub format: FormatArgs,
 
     /// Options for the queue.
     #[command(flatten)]

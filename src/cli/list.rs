@@ -2,18 +2,13 @@
 
 use clap::{Args, ValueEnum};
 
-/// Options for lists.
+/// Options for lists, and for the names of files.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Lists")]
 pub struct ListArgs {
-    /// Format of the lists; auto looks at the extension of each list, then at its first line
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    pub input_format: FormatName,
-
-    /// Column of a table, or key in JSONL, that holds the URL: a name, or in a table without a
-    /// header row a number, counted from 1 [default: url]
-    #[arg(long, value_name = "NAME")]
-    pub url_column: Option<String>,
+    /// How lists are read.
+    #[command(flatten)]
+    pub format: FormatArgs,
 
     // clap would replace an n in braces with a line break.
     /// How to name files: flat (one folder), tree (folders as in the URL), hash (1,024 folders), or
@@ -28,6 +23,20 @@ pub struct ListArgs {
     /// hash or a template
     #[arg(short = 'J', long)]
     pub remote_header_name: bool,
+}
+
+/// Options for how lists are read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lists")]
+pub struct FormatArgs {
+    /// Format of the lists; auto looks at the extension of each list, then at its first line
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub input_format: FormatName,
+
+    /// Column of a table, or key in JSONL, that holds the URL: a name, or in a table without a header
+    /// row a number, counted from 1 [default: url]
+    #[arg(long, value_name = "NAME")]
+    pub url_column: Option<String>,
 }
 
 /// The format of a list.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{SET_UP, USAGE, fail, log_to, log_to_stderr};
 use crate::cli::fleet::{FeedArgs, FleetCommand, JoinArgs, QueueArgs};
+use crate::cli::list::ListArgs;
 use crate::config::{RunConfig, list_options};
 use crate::fleet::{self, Drain, Feed, FeedEnding, Join, Place, Results};
 use crate::input::Source;
@@ -20,7 +21,7 @@ pub(super) fn command(command: FleetCommand) -> ExitCode {
         FleetCommand::Join(args) => join(*args),
         FleetCommand::Feed(args) => {
             log_to_stderr(0);
-            feed(args)
+            feed(*args)
         }
         FleetCommand::Results(args) => {
             log_to_stderr(0);
@@ -52,7 +53,17 @@ pub(super) fn command(command: FleetCommand) -> ExitCode {
 }
 
 fn feed(args: FeedArgs) -> ExitCode {
-    let lists = match list_options(args.list, false) {
+    if let Some(note) = &args.file.note {
+        // Nobody to tell it to if that fails.
+        let _ = writeln!(io::stderr(), "{note}");
+    }
+    let list = ListArgs {
+        format: args.format,
+        // Members name the files.
+        naming: None,
+        remote_header_name: false,
+    };
+    let lists = match list_options(list, false) {
         Ok(lists) => Arc::new(lists),
         Err(error) => return fail(USAGE, &error),
     };

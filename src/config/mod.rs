@@ -415,14 +415,19 @@ impl Shape {
 ///
 /// Fails if settings contradict each other.
 pub fn list_options(args: ListArgs, is_plain: bool) -> Result<ListOptions, ConfigError> {
-    let format = match args.input_format {
+    let format = match args.format.input_format {
         FormatName::Auto => None,
         FormatName::Text => Some(Format::Text),
         FormatName::Jsonl => Some(Format::Jsonl),
         FormatName::Csv => Some(Format::Csv),
         FormatName::Tsv => Some(Format::Tsv),
     };
-    let Ok(url_column) = args.url_column.as_deref().map(str::parse).transpose();
+    let Ok(url_column) = args
+        .format
+        .url_column
+        .as_deref()
+        .map(str::parse)
+        .transpose();
     match (format, &url_column) {
         (Some(Format::Text), Some(_)) => return Err(ConfigError::UrlColumn("text")),
         (Some(Format::Jsonl), Some(Column::Number(_))) => {

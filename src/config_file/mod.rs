@@ -65,8 +65,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     let given: Vec<OsString> = arguments.into_iter().collect();
     let strict = Cli::command();
     #[cfg(feature = "fleet")]
-    if given.len() > 2 && given[1] == "fleet" && given[2] == "join" {
-        return join(&strict, &given);
+    if given.len() > 2 && given[1] == "fleet" && (given[2] == "join" || given[2] == "feed") {
+        return fleet(&strict, &given);
     }
     // Other commands, such as the one that starts a worker, use no config file.
     let first = given.get(1).and_then(|word| word.to_str());
@@ -80,29 +80,36 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
 }
 
 /// Does the same as [`parse`] for `fleet join`, a run without a list and so without a file beside
-/// it.
+/// it, and for `fleet feed`, which has only the options for how lists are read.
 #[cfg(feature = "fleet")]
-fn join(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
+fn fleet(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
     use crate::cli::Command as Typed;
     use crate::cli::fleet::FleetCommand;
 
     let mut whole = strict.clone();
     whole.build();
     let own = whole.find_subcommand("fleet");
-    let own = own.and_then(|fleet| fleet.find_subcommand("join"));
+    let own = own.and_then(|fleet| fleet.find_subcommand(&given[2]));
     let own = own.unwrap_or(&whole);
-    let (words, files) = with_files(strict, own, &given[2..], |_| None)?;
+    let beside = |typed: &ArgMatches| match given[2] == "feed" {
+        true => beside(typed),
+        false => None,
+    };
+    let (words, files) = with_files(strict, own, &given[2..], beside)?;
     let words = given[..2].iter().cloned().chain(words);
     let mut cli = Cli::from_arg_matches(&strict.clone().try_get_matches_from(words)?)?;
-    if let Some(Typed::Fleet(fleet)) = &mut cli.command
-        && let FleetCommand::Join(args) = &mut fleet.command
-    {
-        args.own.file = files;
+    if let Some(Typed::Fleet(fleet)) = &mut cli.command {
+        match &mut fleet.command {
+            FleetCommand::Join(args) => args.own.file = files,
+            FleetCommand::Feed(args) => args.file = files,
+            FleetCommand::Results(_) | FleetCommand::Status(_) | FleetCommand::Drain(_) => {}
+        }
     }
     Ok(cli)
 }
 
-/// Returns the words of a command that has the options of a run, with those of config files.
+/// Returns the words of a command that has options of a run, with those of config files. Settings
+/// in the files for options that the command does not have are left out.
 fn with_files(
     run: &Command,
     strict: &Command,
@@ -130,13 +137,21 @@ fn with_files(
             .into());
     }
     let mut files = FileArgs::default();
-    let loaded = if is_set("no_config") {
+    let mut loaded = if is_set("no_config") {
         Vec::new()
     } else {
         load(&typed, beside(&typed), run, &mut files)?
     };
     let mut command = strict.clone();
     command.build();
+    let has = |key: &str| {
+        let is_key = |long: &str| long == key || opposite(long) == key;
+        let mut longs = command.get_arguments().filter_map(Arg::get_long);
+        longs.any(is_key)
+    };
+    for file in &mut loaded {
+        file.entries.retain(|entry| has(&entry.key));
+    }
     let chosen = Choice::of(&command, &typed, &off, loaded, &arguments, &mut files)?;
     files.hosts = chosen.hosts;
     tell_origins(&command, &typed, &chosen.entries, &mut files);

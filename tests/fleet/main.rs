@@ -1,6 +1,6 @@
 //! A fleet with a real nats-server and real members: whoever is killed, every URL has one outcome.
 //!
-//! Tests that find no nats-server say so and do nothing.
+//! They need a nats-server, in `PATH` or named by `NATS_SERVER`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod chaos;
@@ -18,9 +18,7 @@ use support::server::{Answer, Server};
 
 #[test]
 fn two_members_share_a_list_and_leave_when_it_is_done() {
-    let Some(queue) = Queue::start("two_members_share_a_list_and_leave_when_it_is_done") else {
-        return;
-    };
+    let queue = Queue::start();
     queue.feed(&queue.list(600, 60));
     let (a, b) = (queue.join("a"), queue.join("b"));
     a.finish();
@@ -35,9 +33,7 @@ fn two_members_share_a_list_and_leave_when_it_is_done() {
 
 #[test]
 fn a_member_that_joins_late_gets_what_another_has_taken_on_and_not_started() {
-    let Some(queue) = Queue::start("a_member_that_joins_late_gets_what") else {
-        return;
-    };
+    let queue = Queue::start();
     // All are within what a member's run may have at once. Two at a time take 50 s for them.
     queue.feed(&queue.list(1000, 1000));
     let slow = ["--simulate=size=1KiB,latency=100ms"];
@@ -54,9 +50,7 @@ fn a_member_that_joins_late_gets_what_another_has_taken_on_and_not_started() {
 
 #[test]
 fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted_twice() {
-    let Some(queue) = Queue::start("a_member_that_is_killed") else {
-        return;
-    };
+    let queue = Queue::start();
     let (a, b) = queue.two_members();
     queue.feed(&queue.list(1000, 100));
     a.wait_for(100);
@@ -71,9 +65,7 @@ fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted
 
 #[test]
 fn hosts_of_a_member_that_is_killed_do_not_wait_until_others_are_done() {
-    let Some(queue) = Queue::start("hosts_of_a_member_that_is_killed") else {
-        return;
-    };
+    let queue = Queue::start();
     // What the other has of its own hosts by then takes its two downloads 50 s.
     let (a, b) = queue.two_members_with(&["--simulate=size=1KiB,latency=100ms"]);
     queue.feed(&queue.list(6000, 2000));
@@ -94,9 +86,7 @@ fn hosts_of_a_member_that_is_killed_do_not_wait_until_others_are_done() {
 
 #[test]
 fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nobody() {
-    let Some(queue) = Queue::start("a_member_that_stands_still") else {
-        return;
-    };
+    let queue = Queue::start();
     queue.feed(&queue.list(1000, 100));
     let a = queue.join("a");
     a.wait_for(50);
@@ -113,9 +103,7 @@ fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nob
 
 #[test]
 fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
-    let Some(queue) = Queue::start("a_body_that_arrives_after_its_lease") else {
-        return;
-    };
+    let queue = Queue::start();
     // One host, so that all are in one partition. The first who asks for it waits for its body.
     let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
     let list = queue.folder().join("list.txt");
@@ -168,9 +156,7 @@ fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
 
 #[test]
 fn a_target_that_was_refused_is_done_again_by_a_member_that_gets_the_partition_back() {
-    let Some(queue) = Queue::start("a_target_that_was_refused") else {
-        return;
-    };
+    let queue = Queue::start();
     let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
     let list = queue.folder().join("list.txt");
     std::fs::write(&list, server.url("/late") + "\n").unwrap();
@@ -195,9 +181,7 @@ fn a_target_that_was_refused_is_done_again_by_a_member_that_gets_the_partition_b
 
 #[test]
 fn a_body_that_is_under_way_while_the_queue_is_out_of_reach_counts_once_the_partition_is_back() {
-    let Some(queue) = Queue::start("a_body_that_is_under_way") else {
-        return;
-    };
+    let queue = Queue::start();
     let server = Server::start().answer("/late", [Answer::HeldHalfway]);
     let list = queue.folder().join("list.txt");
     std::fs::write(&list, server.url("/late") + "\n").unwrap();
@@ -222,9 +206,7 @@ fn a_body_that_is_under_way_while_the_queue_is_out_of_reach_counts_once_the_part
 
 #[test]
 fn two_members_together_keep_to_one_rate() {
-    let Some(queue) = Queue::start("two_members_together_keep_to_one_rate") else {
-        return;
-    };
+    let queue = Queue::start();
     let slow = "--simulate=size=1KiB,latency=20ms";
     let (a, b) = queue.two_members_with(&[slow, "--rate", "20/s"]);
     queue.feed(&queue.list(100, 100));
@@ -245,9 +227,7 @@ fn two_members_together_keep_to_one_rate() {
 
 #[test]
 fn two_members_together_keep_to_one_limit_rate() {
-    let Some(queue) = Queue::start("two_members_together_keep_to_one_limit_rate") else {
-        return;
-    };
+    let queue = Queue::start();
     let limited = ["--simulate=size=16KiB", "--limit-rate", "400000"];
     let (a, b) = queue.two_members_with(&limited);
     let begun = Instant::now();
@@ -262,9 +242,7 @@ fn two_members_together_keep_to_one_limit_rate() {
 
 #[test]
 fn a_server_that_is_killed_stops_nobody_for_good() {
-    let Some(mut queue) = Queue::start("a_server_that_is_killed") else {
-        return;
-    };
+    let mut queue = Queue::start();
     let (a, b) = queue.two_members();
     queue.feed(&queue.list(1000, 100));
     a.wait_for(100);
@@ -275,10 +253,25 @@ fn a_server_that_is_killed_stops_nobody_for_good() {
 }
 
 #[test]
+fn two_members_do_not_work_in_one_folder() {
+    let queue = Queue::start();
+    let a = queue.start_member("a", &["--simulate", "--listen", "unix:socket"]);
+    let metrics = || queue.ask("/metrics");
+    let works = || metrics().contains("\ncoordinator_fleet_partitions 256\n");
+    support::wait_until("a member at work", works, metrics);
+    let member = ["--machine", "b", "--output", "a", "--lease", "2s"];
+    let joined = queue.run("join", &[&member[..], &["--simulate"]].concat());
+    let said = String::from_utf8(joined.stderr).unwrap();
+    assert_eq!(joined.status.code(), Some(3), "{said}");
+    assert!(said.contains("works on this output folder"), "{said}");
+    queue.feed(&queue.list(100, 10));
+    a.finish();
+    queue.check(100, &["a"]);
+}
+
+#[test]
 fn a_feeder_that_is_killed_goes_on_from_what_the_queue_holds() {
-    let Some(queue) = Queue::start("a_feeder_that_is_killed") else {
-        return;
-    };
+    let queue = Queue::start();
     let list = queue.list(20_000, 50);
     let text = std::fs::read(&list).unwrap();
     let mut feeder = queue.feeder();
@@ -306,9 +299,7 @@ fn a_feeder_that_is_killed_goes_on_from_what_the_queue_holds() {
 
 #[test]
 fn another_list_is_not_fed_into_a_run_that_was_begun() {
-    let Some(queue) = Queue::start("another_list") else {
-        return;
-    };
+    let queue = Queue::start();
     queue.feed(&queue.list(100, 10));
     let other = queue.list(90, 9);
     let fed = queue.run("feed", &[other.to_str().unwrap()]);
@@ -321,10 +312,40 @@ fn another_list_is_not_fed_into_a_run_that_was_begun() {
 }
 
 #[test]
-fn passwords_and_headers_of_lists_travel_only_if_they_may() {
-    let Some(queue) = Queue::start("passwords_and_headers") else {
-        return;
+fn feeding_reads_the_options_for_lists_from_config_files_and_no_others() {
+    let queue = Queue::start();
+    std::fs::write(
+        queue.folder().join("table.csv"),
+        "id,link\n1,http://h.test/a\n",
+    )
+    .unwrap();
+    let config = "url-column = \"link\"\nworkers = 3\n";
+    std::fs::write(queue.folder().join("coordinator.toml"), config).unwrap();
+    let feed = |arguments: &[&str]| {
+        let fed = queue.run("feed", &[&["table.csv"], arguments].concat());
+        (fed.status.code(), String::from_utf8(fed.stderr).unwrap())
     };
+    let (code, said) = feed(&["--no-config", "--run", "without"]);
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = feed(&["--naming", "tree"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--naming"), "{said}");
+    let (code, said) = feed(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("settings are read from") && said.contains("fed 1 URLs"),
+        "{said}"
+    );
+    let named = queue.folder().join("other.toml");
+    std::fs::write(&named, "unknown = 1\n").unwrap();
+    let (code, said) = feed(&["--config", "other.toml"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("unknown"), "{said}");
+}
+
+#[test]
+fn passwords_and_headers_of_lists_travel_only_if_they_may() {
+    let queue = Queue::start();
     let list = queue.folder().join("secrets.jsonl");
     let lines = r#"{"url":"http://u:hush@h.test/a"}
 {"url":"http://h.test/b","headers":{"X":"hush"}}
@@ -346,9 +367,7 @@ fn passwords_and_headers_of_lists_travel_only_if_they_may() {
 
 #[test]
 fn a_member_that_is_drained_leaves_and_another_finishes() {
-    let Some(queue) = Queue::start("a_member_that_is_drained") else {
-        return;
-    };
+    let queue = Queue::start();
     queue.feed(&queue.list(1200, 1));
     let a = queue.join("a");
     a.wait_for(50);
@@ -365,9 +384,7 @@ fn a_member_that_is_drained_leaves_and_another_finishes() {
 
 #[test]
 fn a_program_of_another_version_does_not_join() {
-    let Some(queue) = Queue::start("a_program_of_another_version") else {
-        return;
-    };
+    let queue = Queue::start();
     queue.feed(&queue.list(10, 1));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -392,9 +409,7 @@ fn a_program_of_another_version_does_not_join() {
 
 #[test]
 fn what_a_folder_has_stored_is_not_fed_again() {
-    let Some(queue) = Queue::start("what_a_folder_has_stored") else {
-        return;
-    };
+    let queue = Queue::start();
     let list = queue.list(100, 10);
     queue.feed(&list);
     queue.join("a").finish();
@@ -410,9 +425,7 @@ fn what_a_folder_has_stored_is_not_fed_again() {
 
 #[test]
 fn a_target_that_ends_member_after_member_is_given_up_and_told_of() {
-    let Some(queue) = Queue::start("a_target_that_ends_member_after_member") else {
-        return;
-    };
+    let queue = Queue::start();
     // One host, so that all are in one partition.
     let server = Server::start().answer("/3", [Answer::Silent]);
     let list = queue.folder().join("list.txt");
@@ -446,9 +459,7 @@ fn a_target_that_ends_member_after_member_is_given_up_and_told_of() {
 
 #[test]
 fn a_server_that_does_not_sync_every_write_is_warned_of() {
-    let Some(queue) = Queue::start("a_server_that_does_not_sync") else {
-        return;
-    };
+    let queue = Queue::start();
     let monitor = queue.monitor();
     let said = |arguments: &[&str]| {
         let told = queue.run("status", arguments);
@@ -469,9 +480,7 @@ fn a_server_that_does_not_sync_every_write_is_warned_of() {
         unknown.contains("is not known: http://127.0.0.1:1/"),
         "{unknown}"
     );
-    let Some(safe) = Queue::start_safe() else {
-        return;
-    };
+    let safe = Queue::start_safe();
     let told = safe.run("status", &["--queue-monitor", &safe.monitor()]);
     assert_eq!(String::from_utf8(told.stderr).unwrap(), "");
     // The monitor of another server tells nothing of this one.
@@ -482,9 +491,7 @@ fn a_server_that_does_not_sync_every_write_is_warned_of() {
 
 #[test]
 fn who_watches_is_told_until_all_is_done() {
-    let Some(queue) = Queue::start("who_watches") else {
-        return;
-    };
+    let queue = Queue::start();
     queue.feed(&queue.list(300, 30));
     let watching = queue.watch();
     queue.join("a").finish();
@@ -498,9 +505,7 @@ fn who_watches_is_told_until_all_is_done() {
 
 #[test]
 fn who_watches_a_member_sees_its_share_of_the_fleet() {
-    let Some(queue) = Queue::start("who_watches_a_member") else {
-        return;
-    };
+    let queue = Queue::start();
     let list = queue.list(300, 30);
     // Nothing is fed yet: it waits.
     let member = queue.start_member("a", &["--simulate", "--listen", "unix:socket"]);

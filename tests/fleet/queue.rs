@@ -15,54 +15,44 @@ use crate::support::wait;
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
-/// The server, if this machine has one: `NATS_SERVER`, or in `PATH`.
-pub fn program() -> Option<PathBuf> {
+/// Returns the server: `NATS_SERVER`, or the one in `PATH`. Without one the tests fail: they are
+/// built only with the feature `fleet`, and would otherwise pass without having tested anything.
+pub fn program() -> PathBuf {
     if let Some(named) = std::env::var_os("NATS_SERVER") {
-        return Some(named.into());
+        return named.into();
     }
-    let path = std::env::var_os("PATH")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|folder| folder.join("nats-server"))
         .find(|file| file.is_file())
+        .expect("there is no nats-server in PATH, and NATS_SERVER names none")
 }
 
 /// A nats-server with a folder of its own, and room for members beside it.
 pub struct Queue {
     folder: TempDir,
-    server: Child,
+    pub server: Child,
     port: u16,
     monitor: u16,
 }
 
 impl Queue {
-    /// Starts a server; says so and returns nothing if there is none on this machine.
-    pub fn start(test: &str) -> Option<Self> {
-        Self::start_as(test, |store| settings(store, ""))
+    /// Starts a server.
+    pub fn start() -> Self {
+        Self::start_as(|store| settings(store, ""))
     }
 
-    /// The same with settings of its own, given the folder that it may keep its files in.
-    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-    pub fn start_as(test: &str, config: impl Fn(&Path) -> String) -> Option<Self> {
-        let Some(program) = program() else {
-            eprintln!(
-                "{test} is skipped: there is no nats-server in PATH, nor does NATS_SERVER name one"
-            );
-            return None;
-        };
-        Some(Self::of(&program, config))
+    /// Starts a server that syncs every write.
+    pub fn start_safe() -> Self {
+        Self::start_as(|store| settings(store, "sync_interval: always"))
     }
 
-    /// One that syncs every write.
-    pub fn start_safe() -> Option<Self> {
-        let config = |store: &Path| settings(store, "sync_interval: always");
-        Some(Self::of(&program()?, config))
-    }
-
-    fn of(program: &Path, config: impl Fn(&Path) -> String) -> Self {
+    /// Starts a server with these settings, given the folder that it may keep its files in.
+    pub fn start_as(config: impl Fn(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder.path().join("store"));
         std::fs::write(folder.path().join("nats.conf"), config).unwrap();
-        let (server, [port, monitor]) = serve(program, folder.path(), -1);
+        let (server, [port, monitor]) = serve(&program(), folder.path(), -1);
         Self {
             folder,
             server,
@@ -89,7 +79,7 @@ impl Queue {
     pub fn crash(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
-        let program = program().unwrap();
+        let program = program();
         let port = i32::from(self.port);
         (self.server, [_, self.monitor]) = serve(&program, self.folder.path(), port);
     }
@@ -201,16 +191,26 @@ impl Queue {
 
     /// The same, with these options.
     pub fn two_members_with(&self, arguments: &[&str]) -> (Member, Member) {
-        let members = ["a", "b"].map(|name| self.start_member(name, arguments));
+        let members = self.members(&["a", "b"], arguments);
+        let [a, b] = members.try_into().unwrap_or_else(|_| unreachable!("two"));
+        (a, b)
+    }
+
+    /// Starts members, and waits until they own the same number of partitions each.
+    pub fn members(&self, machines: &[&str], arguments: &[&str]) -> Vec<Member> {
+        let start = |machine: &&str| self.start_member(machine, arguments);
+        let members = machines.iter().map(start).collect();
         let status = || String::from_utf8(self.run("status", &[]).stdout).unwrap();
+        let share = 256 / machines.len();
         let is_even = || {
             let status = status();
-            ["a", "b"]
+            let has = |machine: &&str| format!("{machine}: {share} partitions\n");
+            machines
                 .iter()
-                .all(|name| status.contains(&format!("{name}: 128 partitions\n")))
+                .all(|machine| status.contains(&has(machine)))
         };
         crate::support::wait_until("even shares", is_even, status);
-        members.into()
+        members
     }
 
     /// What `fleet results` tells.

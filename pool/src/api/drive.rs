@@ -103,8 +103,8 @@ struct Drive {
     hooks: Hooks,
     entries: BTreeMap<TaskId, Entry>,
     last_task: TaskId,
-    /// The worker whose death the core handles now, and the details of this death.
-    dead: Option<(WorkerId, Death)>,
+    /// The details of the death that the core handles now.
+    dead: Option<Death>,
     /// Time after which a job counts as hung, whatever its worker reports.
     overdue: Option<Duration>,
     /// Outcomes to be delivered after the desk has counted them.
@@ -310,7 +310,7 @@ impl Drive {
                     exit: death.exit.clone(),
                     ran: death.ran.clone(),
                 });
-                self.dead = Some((worker, *death));
+                self.dead = Some(*death);
             }
         }
     }
@@ -446,18 +446,13 @@ impl Drive {
 
     fn on_notice(&mut self, notice: &Notice<Failed>) {
         tracing::debug!(?notice, "pool");
-        let Notice::WorkerDied {
-            worker,
-            exit,
-            running,
-            ..
-        } = notice
-        else {
+        let Notice::WorkerDied { exit, running, .. } = notice else {
             return;
         };
         let death = match &self.dead {
-            Some((dead, death)) if dead == worker => death.clone(),
-            Some(_) | None => exit.clone().into(),
+            Some(death) => death.clone(),
+            // It could not be started.
+            None => exit.clone().into(),
         };
         (self.hooks.death)(&death);
         for task in running {

@@ -588,6 +588,28 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_reported_with_its_time() {
+        let now = || {
+            let time = Duration::try_from(clock_gettime(ClockId::Monotonic));
+            time.expect("it is after the start of the machine")
+                .as_nanos()
+        };
+        let desk = Desk::new();
+        let before = now();
+        desk.post.begin(TaskId(1));
+        let after = now();
+        desk.post.send_held();
+        let Ok(FromWorker::<Text>::Reports(reports)) = desk.coordinator.from_worker.try_recv()
+        else {
+            panic!("one frame was sent");
+        };
+        let [Report::Started { at, .. }] = reports[..] else {
+            panic!("{reports:?}");
+        };
+        assert!((before..=after).contains(&at.0.into()));
+    }
+
+    #[test]
     fn reports_of_long_tasks_are_sent_at_once() {
         let mut desk = Desk::new();
         desk.does(1, "h", 0);
