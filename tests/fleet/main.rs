@@ -263,7 +263,7 @@ fn two_members_do_not_work_in_one_folder() {
     let joined = queue.run("join", &[&member[..], &["--simulate"]].concat());
     let said = String::from_utf8(joined.stderr).unwrap();
     assert_eq!(joined.status.code(), Some(3), "{said}");
-    assert!(said.contains("works on this output folder"), "{said}");
+    assert!(said.contains("uses this output folder"), "{said}");
     queue.feed(&queue.list(100, 10));
     a.finish();
     queue.check(100, &["a"]);
