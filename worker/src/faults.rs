@@ -154,24 +154,36 @@ fn segv() -> ! {
 }
 
 /// Allocates and writes memory until the limit (`RLIMIT_DATA`) ends this process. Without a limit,
-/// exits at [`MEAL`] bytes as it would at a limit. In both cases exits when half of the free memory
-/// is used, before the machine runs short of memory.
+/// exits at [`MEAL`] bytes as it would at a limit. More than an eighth of the machine's memory is used
+/// only while half of what was free remains, so that the machine does not run short.
 fn eat() -> ! {
     let meal = getrlimit(Resource::Data).current.unwrap_or(MEAL);
-    let reserve = free_memory() / 2;
+    let harmless = memory().0 / 8;
+    let reserve = memory().1 / 2;
     let mut eaten = Vec::new();
-    // A limit is reached before this: it also counts the memory in use before the first allocation.
-    while (eaten.len() * MOUTHFUL) as u64 <= meal && free_memory() > reserve {
+    loop {
+        let bytes = (eaten.len() * MOUTHFUL) as u64;
+        // A limit is reached before this: it also counts the memory in use before the first
+        // allocation. Memory that holds cached files does not count as free, although the kernel
+        // gives it back, so little free memory alone is no reason to stop.
+        if bytes > meal || (bytes > harmless && memory().1 <= reserve) {
+            break;
+        }
         // Written to, so that memory backs it.
         eaten.push(black_box(vec![1_u8; MOUTHFUL]));
     }
     std::process::exit(EXIT_OUT_OF_MEMORY)
 }
 
-/// Returns the bytes of free memory. Uses a system call, not a file, because of the sandbox.
-fn free_memory() -> u64 {
+/// Returns the bytes of memory of the machine, and those of them that are free. Uses a system call,
+/// not a file, because of the sandbox.
+fn memory() -> (u64, u64) {
     let info = sysinfo();
-    info.freeram.saturating_mul(info.mem_unit.into())
+    let unit = u64::from(info.mem_unit);
+    (
+        info.totalram.saturating_mul(unit),
+        info.freeram.saturating_mul(unit),
+    )
 }
 
 #[cfg(test)]
