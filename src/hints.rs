@@ -100,6 +100,14 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "--insecure (-k) checks no certificate",
     ),
     (
+        &["--inet4-only", "--disable-ipv6"],
+        "--ipv4 (-4) uses only the IPv4 addresses of host names",
+    ),
+    (
+        &["--inet6-only"],
+        "--ipv6 (-6) uses only the IPv6 addresses of host names",
+    ),
+    (
         &["--ca-certificate"],
         "a file of trusted certificates is --cacert FILE",
     ),

@@ -27,10 +27,11 @@
 //!   them, and [`command`] runs the command. [`manual`] writes help, completions and manual pages,
 //!   and [`hints`] explains options of other programs.
 //!
-//! Several modules share these: [`disk_map`], a map of more keys than fit into memory; [`folder`],
-//! folders that other users may have prepared; [`page`], the parts that all HTML pages share;
-//! [`format`](mod@format), quantities for people; [`terminal`], colours and widths; [`verdict`],
-//! results as JSON or text; [`whole_file`], files that are written whole or not at all.
+//! Several modules share these: [`disk_map`], a map of more keys than fit into memory; [`fence`],
+//! the targets of a fleet that this member may place; [`folder`], folders that other users may have
+//! prepared; [`page`], the parts that all HTML pages share; [`format`](mod@format), quantities for
+//! people; [`terminal`], colours and widths; [`verdict`], results as JSON or text; [`whole_file`],
+//! files that are written whole or not at all.
 //!
 //! Imports run in one direction, and a test checks that.
 
@@ -42,6 +43,7 @@ pub mod config_file;
 pub mod disk_map;
 pub mod dispatch;
 pub mod exec;
+pub mod fence;
 pub mod fleet;
 pub mod folder;
 pub mod format;

@@ -1,13 +1,24 @@
 //! Downloads in messages: assignments and progress.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, Checksum, Failure, Login, Setup, Stored, Validators, message};
 
 /// Message from the coordinator.
-pub type ToWorker = message::ToWorker<Setup, Vec<Login>, Assignment>;
+pub type ToWorker = message::ToWorker<Setup, Notice, Assignment>;
+
+/// Information for a worker that belongs to no task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// How to log in at hosts.
+    Logins(Vec<Login>),
+    /// The bytes per second that all workers of the run may read together from now on. Only if the
+    /// [setup](Setup::limit_rate) has a limit.
+    LimitRate(NonZeroU64),
+}
 
 /// Message from a worker.
 pub type FromWorker = message::FromWorker<Progress, Stored, Failure>;

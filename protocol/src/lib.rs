@@ -27,8 +27,8 @@ mod text;
 
 pub use checksum::{Algorithm, Checksum};
 pub use download::{
-    Assignment, ByteRange, Expect, FromWorker, Known, Phase, Progress, Report, Running, TaskKind,
-    ToWorker,
+    Assignment, ByteRange, Expect, FromWorker, Known, Notice, Phase, Progress, Report, Running,
+    TaskKind, ToWorker,
 };
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};

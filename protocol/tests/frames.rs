@@ -16,9 +16,10 @@ use protocol::{
     Algorithm, Assigned, Assignment, Bearer, ByteRange, Checksum, Cookie, Credentials, Engine,
     Exchange, Executed, Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker,
     HttpOptions, Identity, Known, LimitRate, Login, LoginHosts, LoginOptions, MAX_POISON_TEXT,
-    MAX_POISONS, MonotonicNanos, Phase, Poison, Progress, Proxies, Proxy, ProxyScheme, Report,
-    ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored,
-    TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
+    MAX_POISONS, MonotonicNanos, Notice, Phase, Poison, Progress, Proxies, Proxy, ProxyScheme,
+    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
+    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
+    WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -411,7 +412,10 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
         vec(assigned, 0..8).prop_map(ToWorker::Assign),
         vec(task(), 0..20).prop_map(ToWorker::Revoke),
-        vec(login(), 0..4).prop_map(ToWorker::Notice),
+        vec(login(), 0..4).prop_map(|logins| ToWorker::Notice(Notice::Logins(logins))),
+        (1_u64..)
+            .prop_map(|rate| NonZeroU64::new(rate).expect("at least 1"))
+            .prop_map(|rate| ToWorker::Notice(Notice::LimitRate(rate))),
         Just(ToWorker::Dismiss),
     ]
 }

@@ -21,6 +21,7 @@ use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::exec::Exec;
+use crate::fence::Fence;
 use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source, Suggestions};
 use crate::isolation::attempt::Attempt;
@@ -113,6 +114,8 @@ pub struct RunConfig {
     pub recorded: Option<Recorded>,
     /// The share of a larger list that the run works on, for display.
     pub share: Option<Share>,
+    /// Decides which targets of that list may still be placed.
+    pub fence: Option<Fence>,
     /// Whether to print errors only.
     pub quiet: bool,
     /// Level of detail of the log, from 0.
@@ -326,6 +329,7 @@ impl RunConfig {
             dry_run: args.dry_run,
             recorded: None,
             share: None,
+            fence: None,
             quiet: args.quiet,
             verbose: args.verbose,
             progress: args.progress,

@@ -33,7 +33,7 @@ pub const KEY: usize = 10;
 /// A key: part of a cryptographic hash, so that keys are evenly distributed.
 pub type Key = [u8; KEY];
 
-/// Returns a key as a number with the same order: comparing two numbers takes no call.
+/// Returns a key as a number with the same order. Comparing numbers needs no function call.
 const fn rank(key: &Key) -> u128 {
     let [a, b, c, d, e, f, g, h, i, j] = *key;
     u128::from_be_bytes([0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j])
@@ -63,10 +63,10 @@ pub struct DiskMap<const V: usize> {
     recent: HashMap<Key, [u8; V], BuildHasherDefault<Head>>,
     /// The parts, oldest and largest first.
     parts: Vec<Part<V>>,
-    /// Whether the first part is in a file of the caller and stays there.
+    /// The first part is in a file of the caller and stays there.
     based: bool,
     most: usize,
-    /// Whether its parts have filters.
+    /// The parts have filters.
     filters: bool,
 }
 
@@ -74,12 +74,12 @@ pub struct DiskMap<const V: usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<const V: usize> {
     pub value: [u8; V],
-    /// The number of the entry, if the entry is in a file. Numbers are unique, and do not change while
-    /// nothing is inserted.
+    /// The number of the entry, if the entry is in a file. Numbers are unique, and do not change
+    /// while nothing is inserted.
     pub entry: Option<u64>,
 }
 
-/// Keys that are looked up together. Each has a number of the caller's.
+/// Keys that are looked up together, each with a number that the caller chooses.
 #[derive(Debug, Default)]
 pub struct Wanted(Vec<u128>);
 
@@ -254,7 +254,8 @@ impl<const V: usize> DiskMap<V> {
         self.write_out().map_err(|source| self.failed(source))
     }
 
-    /// Returns the number of keys. Known if the map is [sealed](Self::seal) and not changed since.
+    /// Returns the number of keys, if it is known: the map is [sealed](Self::seal) and unchanged
+    /// since then, or small.
     #[must_use]
     pub fn entries(&self) -> Option<u64> {
         match (self.recent.len(), self.parts.as_slice()) {

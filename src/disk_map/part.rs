@@ -39,7 +39,7 @@ impl<const V: usize> Part<V> {
         filter: bool,
         mut seen: impl FnMut(&[u8]),
     ) -> io::Result<Self> {
-        // Checked before memory for this number of entries is allocated.
+        // Check this before allocating memory for this number of entries.
         let end = from.checked_add(Self::bytes(entries) as u64);
         if end.is_none_or(|end| end > file.metadata().map_or(0, |file| file.len())) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -86,14 +86,15 @@ impl<const V: usize> Part<V> {
         Ok(found.map(|(at, value)| (first + at as u64, value)))
     }
 
-    /// Looks up keys, which are in ascending order, and removes those that exist. For each of them, `tell`
-    /// gets the number of its entry and its value. The lower [`u32::BITS`] of a key are the caller's.
+    /// Looks up keys in ascending order, and removes those that exist. Calls `tell` with each of
+    /// these, the number of its entry and its value. The lower [`u32::BITS`] bits of a key belong
+    /// to the caller.
     pub(super) fn find_all(
         &self,
         wanted: &mut Vec<u128>,
         mut tell: impl FnMut(u128, u64, [u8; V]),
     ) -> io::Result<()> {
-        // If most pages have a key, many pages are read at a time.
+        // If there are more keys than pages, read many pages at a time.
         let together = if wanted.len() > self.firsts.len() {
             READ_AHEAD / PAGE
         } else {
@@ -299,7 +300,7 @@ pub(super) fn merge<S: FnMut(&[u8]), const V: usize>(
     for part in parts {
         sources.push(Cursor::new(part)?);
     }
-    // There are so few that checking each is faster than a heap.
+    // There are so few parts that checking each is faster than a heap.
     while let Some(key) = sources
         .iter()
         .filter_map(|source| source.head)

@@ -153,7 +153,8 @@ impl Lines {
         }
     }
 
-    /// Returns the bytes of the source up to the last item; if compressed, the bytes read.
+    /// Returns the number of bytes of the source up to the last item. For a compressed source, all
+    /// bytes read so far.
     #[must_use]
     pub fn consumed(&self) -> u64 {
         let packed = self.lines.reader().packed();

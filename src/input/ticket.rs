@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fence::FencedTarget;
+
 /// The place of a target in a fleet's list. As text: its parts in this order, with spaces between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
@@ -32,6 +34,12 @@ impl Ticket {
             task: parts.next()?.parse().ok()?,
         };
         parts.next().is_none().then_some(ticket)
+    }
+
+    /// The target, whoever has taken it on.
+    #[must_use]
+    pub const fn target(&self) -> FencedTarget {
+        (self.partition, self.task)
     }
 }
 

@@ -35,7 +35,7 @@ use crate::cli::limits::SandboxName;
 
 use attempt::Attempt;
 use column::Column;
-use judge::InForce;
+use judge::{InForce, Seen};
 use report::{Played, Report};
 use scene::Stage;
 
@@ -148,7 +148,15 @@ pub fn execute(plan: &Plan) -> Result<Ending, IsolationError> {
         let mut seen = BTreeMap::new();
         for column in &columns {
             progress.tell(trials, format!("{} ({})", attempt.id, column.title()));
-            let what = judge::judge(&mut stage, attempt, *column, plan, &mut in_force)?;
+            let what = match judge::judge(&mut stage, attempt, *column, plan, &mut in_force) {
+                // Runs do start here, so the machine was too slow for this one. The other verdicts
+                // must not be lost.
+                Err(error @ IsolationError::NoRun { .. }) if trials > 0 => {
+                    tracing::warn!("{error}");
+                    Seen::Unknown
+                }
+                what => what?,
+            };
             tracing::debug!(
                 attempt = attempt.id,
                 column = column.title(),

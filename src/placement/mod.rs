@@ -38,6 +38,7 @@ use rustix::fs::Mode;
 use worker::Fault;
 
 use crate::exec::Executor;
+use crate::fence::{Fence, FencedTarget};
 use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
@@ -75,6 +76,8 @@ pub struct Plan {
     pub remote_time: bool,
     /// Whether permanent failures are retried too.
     pub insist: bool,
+    /// Decides whether a target of a fleet may still be placed.
+    pub fence: Option<Fence>,
     /// The executor of the command on each file, and the maximum number of commands at once.
     pub exec: Option<(Executor, usize)>,
 }
@@ -97,6 +100,8 @@ pub struct Order {
     pub replace: bool,
     /// The file in place, if it may still be current.
     pub known: Option<Box<Known>>,
+    /// The target of a fleet that the body belongs to, if any.
+    pub fenced_as: Option<FencedTarget>,
     /// The body, as the worker describes it.
     pub stored: Box<Stored>,
 }
@@ -112,6 +117,15 @@ pub enum PlacementEvent {
         result: Result<Box<Stored>, Box<Failure>>,
         /// How the worker broke the protocol, if it did.
         violation: Option<String>,
+    },
+    /// An order was refused, because the target no longer belongs to this member. The body has been
+    /// removed.
+    Fenced {
+        /// The worker that had the body.
+        worker: WorkerId,
+        task: TaskId,
+        /// The body, as the worker described it.
+        stored: Box<Stored>,
     },
     /// The partial bodies that exist are now in the folder of this worker.
     Fetched { worker: WorkerId },
@@ -174,6 +188,7 @@ impl Placement {
                 local: plan.local,
                 times: plan.remote_time.then(Times::default),
                 insist: plan.insist,
+                fence: plan.fence,
             }),
             partial: plan.partial,
             boot: plan.boot,
@@ -290,6 +305,7 @@ struct Mover {
     /// `None` if files keep the time of their download.
     times: Option<Times>,
     insist: bool,
+    fence: Option<Fence>,
 }
 
 /// Reason why a body is not in place.
@@ -298,6 +314,8 @@ enum Misplaced {
     Fault(Fault),
     /// The worker broke the protocol.
     Violation(String),
+    /// The target is not this machine's any more.
+    Fenced,
 }
 
 impl Hand {
@@ -473,6 +491,11 @@ impl Mover {
                 }
                 Err(told)
             }
+            Err(Misplaced::Fenced) => Err(PlacementEvent::Fenced {
+                worker: order.worker,
+                task: order.task,
+                stored: order.stored,
+            }),
         }
     }
 
@@ -523,6 +546,11 @@ impl Mover {
         if let (Some(times), Some(modified)) = (times, order.stored.modified) {
             times.set(&body, modified, &order.path);
         }
+        // Last of all: what comes before it may take long.
+        if !self.may_place(order.fenced_as) {
+            to.discard();
+            return Err(Misplaced::Fenced);
+        }
         if let Err(errno) = to.place() {
             let fault = to.misplaced(errno);
             to.discard();
@@ -535,6 +563,13 @@ impl Mover {
             ));
         }
         Ok(())
+    }
+
+    fn may_place(&self, target: Option<FencedTarget>) -> bool {
+        match (&self.fence, target) {
+            (Some(fence), Some(target)) => fence.allows(target),
+            (None, _) | (_, None) => true,
+        }
     }
 }
 

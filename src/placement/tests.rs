@@ -10,6 +10,7 @@ use protocol::{Epoch, SlotId, Timestamp, Validators};
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::fence::boot_time;
 
 const WORKER: WorkerId = WorkerId {
     slot: SlotId(2),
@@ -48,6 +49,7 @@ impl Bench {
             fsync: false,
             remote_time: false,
             insist: false,
+            fence: None,
             exec: None,
         };
         change(&mut plan);
@@ -95,17 +97,22 @@ impl Bench {
     }
 
     fn order(&self, order: Order) -> Placed {
+        let told = self.told(order);
+        let PlacementEvent::Placed {
+            result, violation, ..
+        } = told
+        else {
+            panic!("{told:?}");
+        };
+        (result, violation)
+    }
+
+    /// What is told of `order`, and nothing else is.
+    fn told(&self, order: Order) -> PlacementEvent {
         self.placement.place(vec![order]);
         let mut news = self.news.recv_timeout(END_WITHIN).expect("an answer");
-        match (news.pop(), news.len()) {
-            (
-                Some(PlacementEvent::Placed {
-                    result, violation, ..
-                }),
-                0,
-            ) => (result, violation),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(news.len(), 1, "{news:?}");
+        news.pop().expect("one")
     }
 
     fn fetch(&self, last: Option<WorkerId>) {
@@ -136,6 +143,7 @@ fn order(path: &str, body: &str) -> Order {
         path: path.to_owned(),
         replace: true,
         known: None,
+        fenced_as: None,
         stored: Box::new(Stored {
             bytes: body.len() as u64,
             sha256: Sha256::digest(body).into(),
@@ -224,6 +232,35 @@ fn a_file_that_may_not_be_replaced_stays() {
     place("new/file").0.expect("nothing is there");
     assert!(bench.path("new/file").is_file());
     assert_eq!(bench.left(WORKER), 0);
+}
+
+#[test]
+fn a_target_that_is_not_this_machines_any_more_is_refused_and_what_is_there_stays() {
+    let fence = Fence::default();
+    fence.set_until(Some(boot_time() + Duration::from_secs(3600)));
+    fence.grant((7, 1));
+    let bench = Bench::with(|plan| plan.fence = Some(fence.clone()));
+    let place = |body: &str| {
+        fs::write(bench.own(WORKER, NAME), body).expect("written");
+        bench.told(Order {
+            fenced_as: Some((7, 1)),
+            ..order("a", body)
+        })
+    };
+    let is_placed = |told| matches!(told, PlacementEvent::Placed { result: Ok(_), .. });
+    assert!(is_placed(place("abc")));
+    fence.revoke(7);
+    let told = place("other");
+    assert!(
+        matches!(&told, PlacementEvent::Fenced { stored, .. } if stored.bytes == 5),
+        "{told:?}"
+    );
+    assert_eq!(fs::read(bench.path("a")).expect("it stays"), b"abc");
+    assert_eq!(bench.left(WORKER), 0);
+    fence.grant((7, 1));
+    assert!(is_placed(place("again")));
+    // What is of no fleet is not asked about.
+    bench.place("b", "abc").0.expect("in place");
 }
 
 #[test]
@@ -394,6 +431,7 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
         local: false,
         times: None,
         insist: false,
+        fence: None,
     };
     let mut hand = Hand {
         mover: Arc::new(mover),
@@ -426,7 +464,9 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
     assert!(hand.helpers.is_some() && orders.is_empty());
     let failed = news.iter().map(|told| match told {
         PlacementEvent::Placed { task, result, .. } => (task.0, result.is_ok()),
-        PlacementEvent::Fetched { .. } | PlacementEvent::Made { .. } => {
+        PlacementEvent::Fenced { .. }
+        | PlacementEvent::Fetched { .. }
+        | PlacementEvent::Made { .. } => {
             panic!("only bodies were to be placed")
         }
     });

@@ -51,7 +51,7 @@ fn is_asked_for(record: &Brief<'_>, filter: &Filter) -> bool {
 pub const fn has_failed(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Failed | Outcome::Quarantined => true,
-        Outcome::Stored | Outcome::Unchanged | Outcome::Duplicate => false,
+        Outcome::Stored | Outcome::Unchanged | Outcome::Duplicate | Outcome::Fenced => false,
     }
 }
 

@@ -234,9 +234,11 @@ fn key(url: &str, range: Option<&str>, out: Option<&str>, outcome: Outcome, task
             let out = out.unwrap_or_default();
             UrlKey::of(&format!("{url}\n{range}\n{out}\n{}", task.0))
         }
-        Outcome::Stored | Outcome::Unchanged | Outcome::Failed | Outcome::Quarantined => {
-            UrlKey::of_task(url, range, out)
-        }
+        Outcome::Stored
+        | Outcome::Unchanged
+        | Outcome::Failed
+        | Outcome::Quarantined
+        | Outcome::Fenced => UrlKey::of_task(url, range, out),
     };
     *key.as_bytes()
 }

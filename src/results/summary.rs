@@ -41,6 +41,8 @@ pub struct Totals {
     pub failed: u64,
     /// URLs that are quarantined.
     pub quarantined: u64,
+    /// URLs whose body was not put in place, since their partition of a fleet was lost.
+    pub fenced: u64,
     /// Lines of lists that name a URL again.
     pub duplicates: u64,
     /// Bytes in the files that were downloaded.
@@ -63,7 +65,13 @@ impl Totals {
     /// Returns whether no URL counts.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.stored + self.unchanged + self.failed + self.quarantined + self.duplicates == 0
+        self.stored
+            + self.unchanged
+            + self.failed
+            + self.quarantined
+            + self.fenced
+            + self.duplicates
+            == 0
     }
 }
 
@@ -140,6 +148,7 @@ impl Counting {
             Outcome::Unchanged => totals.unchanged += 1,
             Outcome::Failed => totals.failed += 1,
             Outcome::Quarantined => totals.quarantined += 1,
+            Outcome::Fenced => totals.fenced += 1,
             Outcome::Duplicate => {
                 // The figures are counted with the task that it duplicates.
                 totals.duplicates += 1;

@@ -77,6 +77,7 @@ fn rows(totals: &Totals) -> Vec<[String; 3]> {
     rows.push(row("quarantined", totals.quarantined, nothing()));
     for (name, count, note) in [
         ("duplicates", totals.duplicates, "stored once"),
+        ("fenced", totals.fenced, "another member's"),
         ("retries", totals.retries, ""),
     ] {
         if count > 0 {
@@ -192,6 +193,7 @@ fn slowest(slowest: &[Slow]) -> Table {
             (Outcome::Stored | Outcome::Unchanged, Some(size)) => bytes(size),
             (Outcome::Failed, _) => "failed".to_owned(),
             (Outcome::Quarantined, _) => "quarantined".to_owned(),
+            (Outcome::Fenced, _) => "fenced".to_owned(),
             (Outcome::Stored | Outcome::Unchanged | Outcome::Duplicate, _) => String::new(),
         };
         let url = Excerpt::of_name(&slow.url);

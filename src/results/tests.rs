@@ -114,7 +114,7 @@ proptest! {
         history in prop::collection::vec(
             (0_u8..12, prop::option::of(0_u8..2), 0_u64..3, prop::sample::select(vec![
                 Outcome::Stored, Outcome::Unchanged, Outcome::Duplicate, Outcome::Failed,
-                Outcome::Quarantined,
+                Outcome::Quarantined, Outcome::Fenced,
             ])), 0..80),
     ) {
         let mut model: BTreeMap<(String, Option<String>, Option<u64>), usize> = BTreeMap::new();
@@ -128,6 +128,7 @@ proptest! {
                 Outcome::Duplicate => Record::duplicate(facts),
                 Outcome::Failed => failed(facts, FailureKind::Status, 500, "no"),
                 Outcome::Quarantined => Record::quarantined(facts, "it died".into()),
+                Outcome::Fenced => Record::fenced(facts, Exchange::default()),
             });
             // A duplicate says nothing about the task that has the file. Its number identifies it.
             let duplicate = (outcome == Outcome::Duplicate).then_some(task);
@@ -148,9 +149,10 @@ proptest! {
         let totals = figures(&folder, &Filter::default(), 3).totals;
         let with = |outcome| expected.iter().filter(|r| r.outcome == outcome).count() as u64;
         prop_assert_eq!(
-            [totals.stored, totals.unchanged, totals.duplicates, totals.failed, totals.quarantined],
+            [totals.stored, totals.unchanged, totals.duplicates, totals.failed, totals.quarantined,
+                totals.fenced],
             [Outcome::Stored, Outcome::Unchanged, Outcome::Duplicate, Outcome::Failed,
-                Outcome::Quarantined].map(with)
+                Outcome::Quarantined, Outcome::Fenced].map(with)
         );
         let fed = feed(&latest, &Filter::default());
         prop_assert_eq!(fed.lines().count() as u64, totals.failed + totals.quarantined);

@@ -562,6 +562,7 @@ mod tests {
             lists: ["a", "b", "c"].map(str::to_owned).into(),
             lists_may_name_files: false,
             retry_quarantined: false,
+            of_fleet: false,
             refresh: None,
             habits: Habits::default(),
             standing: Standing::default(),

@@ -72,7 +72,7 @@ use report::{Console, Feed, FeedTarget, Manner, end_of_run};
 use resume::{Detail, Index, IndexError, Keeper};
 use robots::RobotsGate;
 use setup::{placement, setup};
-use shell::{Parts, Shell};
+use shell::{Parts, SharedRate, Shell};
 use stats::Stats;
 use target_filter::{Rules, TargetFilter};
 use timeline::Timeline;
@@ -329,6 +329,12 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             force: config.force,
             recorded: config.recorded.clone(),
             share: config.share.clone(),
+            shared_rate: config.share.clone().zip(config.limit_rate).map(
+                |(share, bytes_per_second)| SharedRate {
+                    bytes_per_second,
+                    share,
+                },
+            ),
             simulated,
             deaths,
             timeline,
@@ -379,7 +385,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let told = Told {
         quiet: config.quiet,
         output: config.output,
-        may_be_empty: config.recorded.is_some(),
+        may_be_empty: config.fence.is_some(),
     };
     let watched = finished.watched.take();
     let outcome = outcome::conclude(finished, &mut console, layout, &told);
@@ -512,6 +518,7 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
         habits: Habits::default(),
         standing: Standing::default(),
         force: config.force,
+        of_fleet: config.fence.is_some(),
     }
 }
 

@@ -1,8 +1,9 @@
-//! What earlier runs recorded, for the run that finishes their work.
+//! What earlier runs recorded, for a run that continues their work.
 //!
-//! Resume goes by URL, and by the name that the list gives its file; never by position: the list
-//! may have been sorted, cut or extended since. The run log is only read here, once, before the run
-//! begins; and of a long log only what is new since an index of it was kept (`kept`).
+//! Tasks are found by their URL and the name that the list gives their file, never by position: the
+//! list may have been sorted, cut or extended since. The run log is read once, before the run
+//! begins. Of a long log, only the part that an earlier run's index does not cover is read
+//! (`kept`).
 
 mod keeper;
 mod kept;
@@ -24,26 +25,26 @@ use kept::{Extent, Facts, Kept};
 use state::State;
 pub use state::{Earlier, Left};
 
-/// Bytes of the log that are read again rather than kept: some tens of milliseconds. Of a long log,
-/// one part in so many.
+/// Bytes of the log that are read again instead of indexed: this takes some tens of milliseconds.
+/// For a long log, the limit is this fraction of the indexed part.
 const AGAIN: u64 = 16 * 1024 * 1024;
 const AGAIN_PART: u64 = 8;
 
-/// What earlier runs recorded of each task: the latest record counts. Some ten bits of memory for
-/// each, and a temporary file once there are many.
+/// What earlier runs recorded of each task; the latest record counts. Takes about ten bits of
+/// memory for each task, and a temporary file if there are many.
 #[derive(Debug)]
 pub struct Index {
     tasks: DiskMap<{ State::BYTES }>,
-    /// The key of the URL whose file a place holds, where the place does not tell by itself.
+    /// The key of the URL whose file has a given path, for paths that do not contain that key.
     owners: DiskMap<{ UrlKey::BYTES }>,
     facts: Facts,
-    /// As far as this it is kept.
+    /// The part of the log that the index file covers.
     kept: Extent,
     last_unnamed: Option<Box<Record>>,
     first_problem: Option<LineProblem>,
-    /// What is told of stored files.
+    /// What to report of stored files.
     detail: Detail,
-    /// The run log, where records are looked up.
+    /// The run log and its path, to read records.
     log: Option<(File, PathBuf)>,
 }
 
@@ -51,7 +52,7 @@ pub struct Index {
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     state: State,
-    /// The number of the entry, which no other task has, or `None` for an index in memory.
+    /// The number of the entry, which is unique, or `None` if the index is in memory.
     pub number: Option<u32>,
 }
 
@@ -64,58 +65,60 @@ impl Entry {
     }
 }
 
-/// What is told of the record of a stored file.
+/// What is reported of the record of a stored file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// What tells whether the file is still in place.
+    /// What is needed to check that the file is still in place.
     Size,
-    /// Where the record is in the log, so that all of it can be read when it is asked for. That a
-    /// task failed later takes nothing from it: its file stays where it is.
+    /// The place of the record in the log, so that all of it can be read later. It is also
+    /// reported if the task failed later, because its file is still there.
     Place,
 }
 
-/// Why an index cannot be made, or asked.
+/// Why an index cannot be created or read.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The run log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// What was read of it cannot be kept.
+    /// The entries cannot be stored.
     #[error(transparent)]
     DiskMap(#[from] DiskMapError),
 }
 
-/// Why a log from anywhere cannot be indexed.
+/// Why a log from any source cannot be indexed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// What was read of it cannot be kept.
+    /// The entries cannot be stored.
     #[error(transparent)]
     DiskMap(#[from] DiskMapError),
 }
 
-/// Where an index is made from.
+/// The files that an index is created from.
 #[derive(Debug)]
 pub struct Source<'a> {
     /// The run log, if there is one.
     pub results: Option<File>,
-    /// Where it is, for messages.
+    /// Its path, for messages.
     pub path: &'a Path,
-    /// Where temporary files are made, if there must be any.
+    /// The folder for temporary files, if any are needed.
     pub folder: PathBuf,
-    /// What an earlier run [kept](Index::keep_if_long), if it did. It is used if it is of this log.
+    /// The index that an earlier run [kept](Index::keep_if_long), if there is one. It is used if it
+    /// belongs to this log.
     pub kept: Option<File>,
 }
 
-/// Whether it would take long to read the run log from `kept` to `end`.
+/// Returns whether it would take long to read the run log from `kept` to `end`.
 fn is_long(kept: u64, end: u64) -> bool {
     end.saturating_sub(kept) > AGAIN.max(kept / AGAIN_PART)
 }
 
 impl Index {
-    /// Nothing was recorded. Temporary files, if there must be any, are made in `folder`.
+    /// Creates an index without records. Temporary files, if any are needed, are created in
+    /// `folder`.
     #[must_use]
     pub fn empty(folder: PathBuf) -> Self {
         Self {
@@ -130,12 +133,13 @@ impl Index {
         }
     }
 
-    /// Reads a run log. What an earlier run kept of it is not read again. `detail` is what is to be
-    /// told of each stored file. Then it is to be [kept](Self::keep_if_long), [sealed](Self::seal), or both.
+    /// Reads a run log. The part that the index of an earlier run covers is not read again.
+    /// `detail` is what to report of each stored file. Call [`keep_if_long`](Self::keep_if_long),
+    /// [`seal`](Self::seal) or both afterwards.
     ///
     /// # Errors
     ///
-    /// It cannot be read to its end; or there is no room for what it says. Lines
+    /// Fails if the log cannot be read to its end, or if there is no room for the entries. Lines
     /// that are not records are only counted.
     pub fn load(source: Source<'_>, detail: Detail) -> Result<Self, IndexError> {
         let folder = source.folder.clone();
@@ -146,8 +150,8 @@ impl Index {
         empty.read_log(source, None)
     }
 
-    /// Reads a run log in little memory, only to [keep](Self::keep) what it says. As far as `known`, this
-    /// process has read or written it.
+    /// Reads a run log in little memory, only to [keep](Self::keep) its index. This process has
+    /// read or written the log as far as `known`.
     fn load_to_keep(source: Source<'_>, known: Extent) -> Result<Self, IndexError> {
         let folder = source.folder.clone();
         let empty = Self {
@@ -180,7 +184,7 @@ impl Index {
                 }
             }
         }
-        // Their common position does not matter: records are read by their place.
+        // The shared position does not matter, because records are read at given positions.
         let log = results.try_clone().map_err(unreadable)?;
         if let Some((lines, bytes)) = self.facts.first_problem {
             (&results)
@@ -209,11 +213,12 @@ impl Index {
         Ok(index)
     }
 
-    /// Keeps what was [loaded](Self::load) for the next run, if it would take long to read again.
+    /// Keeps the index that was [loaded](Self::load) for the next run, if reading the log again
+    /// would take long.
     ///
     /// # Errors
     ///
-    /// The file cannot be written. Then only time is lost.
+    /// Fails if the file cannot be written. This only costs the next run time.
     pub fn keep_if_long(&mut self, own: &OwnFolder) -> io::Result<()> {
         kept::tidy(own.as_folder());
         match is_long(self.kept.bytes, self.facts.end) {
@@ -233,18 +238,19 @@ impl Index {
         Ok(())
     }
 
-    /// Reads a run log from anywhere.
+    /// Reads a run log from any source.
     ///
     /// # Errors
     ///
-    /// It cannot be read to its end, or there is no room in `folder` for what it says.
+    /// Fails if the log cannot be read to its end, or if there is no room in `folder` for the
+    /// entries.
     pub fn read<R: Read>(reader: LogReader<R>, folder: PathBuf) -> Result<Self, ReadError> {
         let mut index = Self::empty(folder).fill(reader)?;
         index.seal()?;
         Ok(index)
     }
 
-    /// Makes the index smaller and faster to ask. To be called when nothing is added any more.
+    /// Makes the index smaller and look-ups faster. Call this when nothing more will be added.
     ///
     /// # Errors
     ///
@@ -288,12 +294,14 @@ impl Index {
         };
         let state = match record.outcome {
             Outcome::Failed => state.after(self.tasks.get(key.as_bytes())?.map(State)),
-            Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined | Outcome::Duplicate => {
-                state
-            }
+            Outcome::Stored
+            | Outcome::Unchanged
+            | Outcome::Quarantined
+            | Outcome::Duplicate
+            | Outcome::Fenced => state,
         };
         self.tasks.insert(*key.as_bytes(), state.0)?;
-        // A place that holds its URL's key belongs to no other URL.
+        // A path that contains the key of its URL belongs to no other URL.
         if let Some(path) = record.path()
             && (record.out().is_some() || !path.contains(&url.to_string()))
         {
@@ -303,11 +311,11 @@ impl Index {
         Ok(())
     }
 
-    /// How an earlier run finished the task with this key.
+    /// Returns how an earlier run finished the task with this key.
     ///
     /// # Errors
     ///
-    /// If the temporary file cannot be read.
+    /// Fails if the temporary file cannot be read.
     pub fn state(&self, key: &UrlKey) -> Result<Option<Earlier>, DiskMapError> {
         let entry = self.find(key)?;
         Ok(entry.and_then(|entry| self.earlier(entry)))
@@ -322,8 +330,8 @@ impl Index {
         Ok(self.tasks.find(key.as_bytes())?.map(Entry::of))
     }
 
-    /// Looks up many tasks, and calls `tell` for each that has an entry, with its key and its number in
-    /// `wanted`.
+    /// Looks up many tasks, and calls `tell` for each that has an entry, with its key and its
+    /// number in `wanted`.
     ///
     /// # Errors
     ///
@@ -344,12 +352,12 @@ impl Index {
         entry.state.earlier(self.detail)
     }
 
-    /// The record of the target's file at this place of the run log; nothing if there is another
-    /// one, or none.
+    /// Returns the record of the target's file at position `at` of the run log, or `None` if there
+    /// is no record or that of another file.
     ///
     /// # Errors
     ///
-    /// If the run log cannot be read.
+    /// Fails if the run log cannot be read.
     pub fn record(&self, at: u64, target: &Target) -> Result<Option<Record>, LogError> {
         let Some((log, path)) = &self.log else {
             return Ok(None);
@@ -364,12 +372,12 @@ impl Index {
         }))
     }
 
-    /// The key of the URL whose file an earlier run stored in the place with this key, if the place
-    /// does not hold that key itself.
+    /// Returns the key of the URL whose file an earlier run stored at the path with this key,
+    /// unless the path itself contains that key.
     ///
     /// # Errors
     ///
-    /// If the temporary file cannot be read.
+    /// Fails if the temporary file cannot be read.
     pub fn owner(
         &self,
         place: &[u8; UrlKey::BYTES],
@@ -377,34 +385,34 @@ impl Index {
         self.owners.get(place)
     }
 
-    /// The last record of a stored file that its list did not name; only of a log that was
-    /// [loaded](Self::load).
+    /// Returns the last record of a stored file that the list did not name. Only known for a log
+    /// that was [loaded](Self::load).
     #[must_use]
     pub fn last_unnamed(&self) -> Option<&Record> {
         self.last_unnamed.as_deref()
     }
 
-    /// Whether no earlier run finished a task.
+    /// Returns whether no earlier run finished a task.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.facts.records == 0
     }
 
-    /// How many lines of the log are not records. What they said is done again.
+    /// Returns the number of lines of the log that are not records. Their tasks are done again.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.facts.unreadable
     }
 
-    /// What is wrong with the first of them.
+    /// Returns what is wrong with the first of these lines.
     #[must_use]
     pub fn first_problem(&self) -> Option<&LineProblem> {
         self.first_problem.as_ref()
     }
 }
 
-/// Whether the file that is recorded like this is still in the target's place, and is what the list
-/// says it must be.
+/// Returns whether the file of this record is still at the target's path, and matches what the list
+/// says about it.
 #[must_use]
 pub fn is_in_place_as(record: &Record, target: &Target, output: &Path) -> bool {
     let (Some(bytes), Some(digest)) = (record.bytes, record.sha256) else {
@@ -416,23 +424,24 @@ pub fn is_in_place_as(record: &Record, target: &Target, output: &Path) -> bool {
     is_in_place(target, left, sha256, output)
 }
 
-/// Whether what an earlier run left of the file, with this hash when it was downloaded, is still
-/// in the target's place, and is what the list says it must be. At most one system call.
+/// Returns whether what an earlier run left of the file, which had this hash when it was
+/// downloaded, is still at the target's path, and matches what the list says about it. Takes at
+/// most one system call.
 #[must_use]
 pub fn is_in_place(target: &Target, left: Left, sha256: [u8; 8], output: &Path) -> bool {
     match left {
         Left::Whole(bytes) => in_place(target, bytes, sha256, output).is_some(),
-        // What the list says is of the file as it was downloaded: of that there is a hash.
+        // The list describes the file as it was downloaded. The recorded hash is of that file.
         Left::Changed(bytes) => {
             has_hash(target, sha256) && file_of_size(target, bytes, output).is_some()
         }
-        // Whoever took it away has it.
+        // The command that took the file away has it.
         Left::Gone => has_hash(target, sha256),
     }
 }
 
-/// The file that an earlier run stored with this size and hash, if it is still in the target's place,
-/// and is what the list says it must be. One system call.
+/// Returns the metadata of the file that an earlier run stored with this size and hash, if it is
+/// still at the target's path and matches what the list says about it. Takes one system call.
 #[must_use]
 pub fn in_place(target: &Target, bytes: u64, sha256: [u8; 8], output: &Path) -> Option<Metadata> {
     let size = target.expect().and_then(|expect| expect.size);
@@ -442,7 +451,7 @@ pub fn in_place(target: &Target, bytes: u64, sha256: [u8; 8], output: &Path) -> 
     file_of_size(target, bytes, output)
 }
 
-/// Whether the list says nothing else.
+/// Returns whether the list gives this hash or none.
 fn has_hash(target: &Target, sha256: [u8; 8]) -> bool {
     let wanted = target
         .expect()
@@ -451,7 +460,7 @@ fn has_hash(target: &Target, sha256: [u8; 8]) -> bool {
 }
 
 fn file_of_size(target: &Target, bytes: u64, output: &Path) -> Option<Metadata> {
-    // A link has not been put there by us.
+    // The program creates no links here, so it did not create this one.
     let metadata = fs::symlink_metadata(output.join(target.place())).ok()?;
     (metadata.is_file() && metadata.len() == bytes).then_some(metadata)
 }

@@ -36,6 +36,7 @@ pub(super) fn placement(
         fsync: config.fsync,
         remote_time: config.remote_time,
         insist: config.http.retry_all_errors,
+        fence: config.fence.clone(),
         exec,
     };
     Placement::start(plan, move |news| {

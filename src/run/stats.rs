@@ -24,6 +24,8 @@ pub struct Stats {
     pub failed: BTreeMap<FailureKind, u64>,
     /// Tasks quarantined by this run.
     pub quarantined: u64,
+    /// Bodies that were not put in place, because their partition of a fleet was lost.
+    pub fenced: u64,
     /// Lines that name a URL again.
     pub duplicates: u64,
     /// Lines whose file earlier runs stored, and that were left alone.
@@ -55,6 +57,7 @@ impl Stats {
             unchanged: 0,
             failed: BTreeMap::new(),
             quarantined: 0,
+            fenced: 0,
             duplicates: 0,
             stored_earlier: 0,
             quarantined_earlier: 0,
@@ -75,7 +78,7 @@ impl Stats {
     /// Returns the number of finished tasks of this run.
     #[must_use]
     pub fn finished(&self) -> u64 {
-        self.stored + self.unchanged + self.failures() + self.quarantined
+        self.stored + self.unchanged + self.failures() + self.quarantined + self.fenced
     }
 
     /// Returns the number of input lines that name a URL, so far.

@@ -61,6 +61,8 @@ pub struct Rules {
     pub standing: Standing,
     /// Whether files that no run created are replaced.
     pub force: bool,
+    /// The list is a share of a fleet's: it names a target again only if this run has not put it in place.
+    pub of_fleet: bool,
 }
 
 /// Sorts the targets of the input.
@@ -172,7 +174,14 @@ impl TargetFilter {
             None => self.index.find(&target.key)?,
         };
         let number = entry.and_then(|entry| entry.number);
-        if let Some(earlier) = self.seen.get(&target.key, number)? {
+        let seen = self.seen.get(&target.key, number)?;
+        if seen.is_some() && self.rules.of_fleet {
+            // It has its place from the first time.
+            let own = self.owner(&target)?;
+            target.replace = own == Owner::Itself || self.rules.force;
+            return Ok(Sorted::New(target));
+        }
+        if let Some(earlier) = seen {
             self.rules.naming.renumber(&mut target, earlier);
             return Ok(Sorted::Duplicate(target));
         }
@@ -259,13 +268,7 @@ impl TargetFilter {
                 position(list.map_or("another list", String::as_str), other.line)
             ));
         }
-        let own = match self.index.owner(UrlKey::of(&target.path).as_bytes())? {
-            _ if !target.named && self.rules.naming.is_unique() => Owner::Itself,
-            Some(owner) if owner == *UrlKey::of(&target.url).as_bytes() => Owner::Itself,
-            Some(_) => Owner::AnotherUrl,
-            None if self.rules.standing.has(target) => Owner::Itself,
-            None => Owner::NoRun,
-        };
+        let own = self.owner(target)?;
         if let Some(problem) = self.in_the_way(target, own) {
             return refused(&problem);
         }
@@ -273,6 +276,18 @@ impl TargetFilter {
             claims.claim(&path, place)?;
         }
         Ok(Ok(own == Owner::Itself || self.rules.force))
+    }
+
+    /// Returns whom a file in the target's place would belong to.
+    fn owner(&self, target: &Target) -> Result<Owner, DiskMapError> {
+        let owner = self.index.owner(UrlKey::of(&target.path).as_bytes())?;
+        Ok(match owner {
+            _ if !target.named && self.rules.naming.is_unique() => Owner::Itself,
+            Some(owner) if owner == *UrlKey::of(&target.url).as_bytes() => Owner::Itself,
+            Some(_) => Owner::AnotherUrl,
+            None if self.rules.standing.has(target) => Owner::Itself,
+            None => Owner::NoRun,
+        })
     }
 
     /// Returns why the target cannot be stored in its place, as far as the file system shows. A
@@ -359,6 +374,7 @@ mod tests {
             lists: vec!["a.txt".to_owned(), "b.jsonl".to_owned()],
             lists_may_name_files: may_name,
             retry_quarantined: false,
+            of_fleet: false,
             refresh: None,
             habits: Habits::default(),
             standing: Standing::default(),

@@ -24,6 +24,7 @@ pub(super) fn text(state: &State) -> String {
         ("unchanged", progress.unchanged),
         ("failed", progress.failed),
         ("quarantined", progress.quarantined),
+        ("fenced", progress.fenced),
     ] {
         out.labelled("outcome", outcome, count);
     }

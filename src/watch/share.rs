@@ -15,12 +15,24 @@ pub struct Fleet {
     pub members: u64,
     /// Partitions that this member works on.
     pub partitions: u64,
-    /// URLs that this member has accepted and not recorded.
+    /// URLs of these partitions that the member's run has and has not recorded.
     pub taken_on: u64,
     /// Outcomes that are recorded and not in the queue yet.
     pub unpublished: u64,
     /// URLs that were fed to the whole fleet, once known.
     pub fed: Option<u64>,
+}
+
+impl Fleet {
+    /// Number of partitions of a fleet.
+    pub const PARTITIONS: u64 = 256;
+
+    /// Returns this member's part of what the whole fleet shares, as a numerator and a denominator.
+    /// It is never 0, so that a member without partitions can finish what it has begun.
+    #[must_use]
+    pub fn part(&self) -> (u64, u64) {
+        (self.partitions.clamp(1, Self::PARTITIONS), Self::PARTITIONS)
+    }
 }
 
 /// The latest share.

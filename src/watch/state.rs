@@ -33,6 +33,8 @@ pub struct Progress {
     pub failed: u64,
     /// URLs quarantined by this run.
     pub quarantined: u64,
+    /// Bodies of a member of a fleet that were not put in place, because their partition was lost.
+    pub fenced: u64,
     /// URLs that earlier runs stored.
     pub stored_earlier: u64,
     /// Running downloads; null at the end.

@@ -124,8 +124,11 @@ impl<'a> View<'a> {
     fn of(state: &'a State) -> Self {
         let progress = &state.progress;
         let over = progress.event == OVER;
-        let finished =
-            progress.stored + progress.unchanged + progress.failed + progress.quarantined;
+        let finished = progress.stored
+            + progress.unchanged
+            + progress.failed
+            + progress.quarantined
+            + progress.fenced;
         #[allow(clippy::cast_precision_loss, reason = "for people")]
         let share = |all: u64| (finished as f64 / all.max(1) as f64 * 1000.0).round() / 10.0;
         let done = progress.urls.map(|all| share(all).min(100.0));
@@ -198,6 +201,7 @@ fn facts(state: &State) -> Vec<(&'static str, String)> {
         ("Unchanged", progress.unchanged),
         ("Stored earlier", progress.stored_earlier),
         ("Quarantined", progress.quarantined),
+        ("Fenced", progress.fenced),
         ("Waiting for a retry", queue.delayed),
         ("Waiting for robots.txt", queue.waiting_for_robots),
         ("Being put in place", queue.placing),

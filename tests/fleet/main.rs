@@ -9,10 +9,11 @@ mod queue;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use queue::Queue;
+use serde_json::{Value, json};
 use support::server::{Answer, Server};
 
 #[test]
@@ -111,6 +112,115 @@ fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nob
 }
 
 #[test]
+fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
+    let Some(queue) = Queue::start("a_body_that_arrives_after_its_lease") else {
+        return;
+    };
+    // One host, so that all are in one partition. The first who asks for it waits for its body.
+    let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
+    let list = queue.folder().join("list.txt");
+    let lines = ["/late", "/1", "/2"].map(|path| server.url(path) + "\n");
+    std::fs::write(&list, lines.concat()).unwrap();
+    queue.feed(&list);
+    let a = queue.start_told("a", &[]);
+    server.wait_for("/late", 1);
+    a.stop();
+    let b = queue.join_for_real("b");
+    let is_done = || queue.results()["open"] == 0;
+    support::wait_until("all outcomes", is_done, || queue.results().to_string());
+    let of_b = queue::records(&b.log());
+    b.finish();
+    // Only the coordinator stands still: its worker receives the rest now.
+    server.release("/late");
+    a.go_on();
+    let log = a.log();
+    let said = a.finish();
+    let late = server.url("/late");
+    let told = format!("fenced: {late}");
+    assert!(
+        said.contains(&told) && said.contains("put in place"),
+        "{said}"
+    );
+    let of_late = |records: Vec<Value>| -> Value {
+        let mut records = records.into_iter().filter(|record| record["url"] == *late);
+        let first = records.next().unwrap();
+        assert_eq!(records.next(), None);
+        first
+    };
+    let fenced = of_late(queue::records(&log));
+    assert_eq!(
+        (&fenced["outcome"], &fenced["path"]),
+        (&json!("fenced"), &Value::Null)
+    );
+    let path = of_late(of_b)["path"].as_str().unwrap().to_owned();
+    let files = ["a", "b"].map(|machine| queue.folder().join(machine).join(&path));
+    assert_eq!(files.each_ref().map(|file| file.is_file()), [false, true]);
+    queue.check(3, &["a", "b"]);
+    // It is no outcome for the member either: in another run it is downloaded.
+    let again = ["--run", "again"];
+    let fed = queue.run("feed", &[&[list.to_str().unwrap()], &again[..]].concat());
+    assert!(fed.status.success(), "{fed:?}");
+    let member = ["--machine", "a", "--output", "a", "--quiet"];
+    let joined = queue.run("join", &[&member, &again[..]].concat());
+    assert!(joined.status.success(), "{joined:?}");
+    assert!(files[0].is_file());
+}
+
+#[test]
+fn a_target_that_was_refused_is_done_again_by_a_member_that_gets_the_partition_back() {
+    let Some(queue) = Queue::start("a_target_that_was_refused") else {
+        return;
+    };
+    let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
+    let list = queue.folder().join("list.txt");
+    std::fs::write(&list, server.url("/late") + "\n").unwrap();
+    queue.feed(&list);
+    let a = queue.start_member("a", &["--listen", "unix:socket"]);
+    server.wait_for("/late", 1);
+    queue.stop();
+    let metrics = || queue.ask("/metrics");
+    let is_over = || metrics().contains("\ncoordinator_fleet_in_touch 0\n");
+    support::wait_until("the end of the lease", is_over, metrics);
+    server.release("/late");
+    a.wait_for(1);
+    queue.go_on();
+    let log = a.log();
+    a.finish();
+    let outcomes = queue::records(&log);
+    let outcomes: Vec<_> = outcomes.iter().map(|record| &record["outcome"]).collect();
+    assert_eq!(outcomes, ["fenced", "stored"]);
+    assert_eq!(server.requests("/late"), 2);
+    queue.check(1, &["a"]);
+}
+
+#[test]
+fn a_body_that_is_under_way_while_the_queue_is_out_of_reach_counts_once_the_partition_is_back() {
+    let Some(queue) = Queue::start("a_body_that_is_under_way") else {
+        return;
+    };
+    let server = Server::start().answer("/late", [Answer::HeldHalfway]);
+    let list = queue.folder().join("list.txt");
+    std::fs::write(&list, server.url("/late") + "\n").unwrap();
+    queue.feed(&list);
+    let a = queue.start_member("a", &["--listen", "unix:socket"]);
+    server.wait_for("/late", 1);
+    queue.stop();
+    let metrics = || queue.ask("/metrics");
+    let is_over = || metrics().contains("\ncoordinator_fleet_in_touch 0\n");
+    support::wait_until("the end of the lease", is_over, metrics);
+    queue.go_on();
+    // It has the partition again, and knows that the target is still to be done.
+    let is_back = || metrics().contains("\ncoordinator_fleet_taken_on_urls 1\n");
+    support::wait_until("the target", is_back, metrics);
+    server.release("/late");
+    let log = a.log();
+    a.finish();
+    assert_eq!(queue::records(&log).len(), 1);
+    assert_eq!(server.requests("/late"), 1);
+    queue.check(1, &["a"]);
+}
+
+#[test]
 fn two_members_together_keep_to_one_rate() {
     let Some(queue) = Queue::start("two_members_together_keep_to_one_rate") else {
         return;
@@ -131,6 +241,23 @@ fn two_members_together_keep_to_one_rate() {
     let took = started[99] - started[0];
     // Each alone would take half of that for its share.
     assert!(took > 4500, "{took} ms for 100 URLs");
+}
+
+#[test]
+fn two_members_together_keep_to_one_limit_rate() {
+    let Some(queue) = Queue::start("two_members_together_keep_to_one_limit_rate") else {
+        return;
+    };
+    let limited = ["--simulate=size=16KiB", "--limit-rate", "400000"];
+    let (a, b) = queue.two_members_with(&limited);
+    let begun = Instant::now();
+    queue.feed(&queue.list(128, 128));
+    a.finish();
+    b.finish();
+    let took = begun.elapsed();
+    queue.check(128, &["a", "b"]);
+    // 5.2 s at the rate of the fleet; 2.6 s if each had all of it.
+    assert!(took > Duration::from_millis(4200), "{took:?} for 2 MiB");
 }
 
 #[test]
@@ -377,17 +504,7 @@ fn who_watches_a_member_sees_its_share_of_the_fleet() {
     let list = queue.list(300, 30);
     // Nothing is fed yet: it waits.
     let member = queue.start_member("a", &["--simulate", "--listen", "unix:socket"]);
-    let ask = |path: &str| {
-        let Ok(mut stream) = UnixStream::connect(queue.folder().join("socket")) else {
-            return String::new();
-        };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    let metrics = || ask("/metrics");
+    let metrics = || queue.ask("/metrics");
     for line in [
         "\ncoordinator_fleet_partitions 256\n",
         "\ncoordinator_fleet_in_touch 1\n",
@@ -396,7 +513,7 @@ fn who_watches_a_member_sees_its_share_of_the_fleet() {
     ] {
         support::wait_until(line, || metrics().contains(line), metrics);
     }
-    let page = || ask("/");
+    let page = || queue.ask("/");
     let facts = "256 of 256 partitions, 1 members";
     support::wait_until(facts, || page().contains(facts), page);
     queue.feed(&list);

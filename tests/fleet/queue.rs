@@ -1,10 +1,12 @@
 //! A real nats-server, and the program's `fleet` commands against it.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -92,6 +94,27 @@ impl Queue {
         (self.server, [_, self.monitor]) = serve(&program, self.folder.path(), port);
     }
 
+    /// The server stands still.
+    pub fn stop(&self) {
+        signal(&self.server, Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        signal(&self.server, Signal::CONT);
+    }
+
+    /// What a member says that was started with `--listen unix:socket`; nothing if it does not listen.
+    pub fn ask(&self, path: &str) -> String {
+        let Ok(mut stream) = UnixStream::connect(self.folder().join("socket")) else {
+            return String::new();
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -148,11 +171,17 @@ impl Queue {
     }
 
     pub fn start_member(&self, machine: &str, arguments: &[&str]) -> Member {
+        self.start_told(machine, &[&["--quiet"], arguments].concat())
+    }
+
+    /// The same, of one that says how it went.
+    pub fn start_told(&self, machine: &str, arguments: &[&str]) -> Member {
         let mut command = self.command("join");
         let child = command
             .args(["--machine", machine, "--output", machine, "--lease", "2s"])
-            .args(["--workers", "2", "--quiet"])
+            .args(["--workers", "2"])
             .args(arguments)
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -254,32 +283,38 @@ fn settings(store: &Path, more: &str) -> String {
     format!("jetstream {{ store_dir: {store:?}, {more} }}")
 }
 
-/// When each URL of a run log was begun, in milliseconds.
-pub fn started_ms(log: &Path) -> Vec<i64> {
-    let log = std::fs::read_to_string(log).unwrap();
-    let started = |line: &str| {
-        let record: Value = serde_json::from_str(line).unwrap();
-        let at: jiff::Timestamp = text(&record["started"]).parse().unwrap();
-        at.as_millisecond()
-    };
-    log.lines().map(started).collect()
-}
-
-/// The partition of each URL of a run log.
-pub fn partitions(log: &Path) -> Vec<u64> {
+/// The records of a run log, as far as they are whole.
+pub fn records(log: &Path) -> Vec<Value> {
     let log = std::fs::read_to_string(log).unwrap();
     let whole = log
         .split_inclusive('\n')
         .filter(|line| line.ends_with('\n'));
-    let partition = |line: &str| {
-        let record: Value = serde_json::from_str(line).unwrap();
-        record["fleet"]["partition"].as_u64().unwrap()
+    whole
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// When each URL of a run log was begun, in milliseconds.
+pub fn started_ms(log: &Path) -> Vec<i64> {
+    let started = |record: Value| {
+        let at: jiff::Timestamp = text(&record["started"]).parse().unwrap();
+        at.as_millisecond()
     };
-    whole.map(partition).collect()
+    records(log).into_iter().map(started).collect()
+}
+
+/// The partition of each URL of a run log.
+pub fn partitions(log: &Path) -> Vec<u64> {
+    let partition = |record: Value| record["fleet"]["partition"].as_u64().unwrap();
+    records(log).into_iter().map(partition).collect()
 }
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// A server that is ready, and its ports: for clients, and for those who ask how it is.
@@ -322,10 +357,6 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.child)
-    }
-
     /// Its run log.
     pub fn log(&self) -> PathBuf {
         self.log.clone()
@@ -364,23 +395,26 @@ impl Member {
     }
 
     pub fn stop(&self) {
-        rustix::process::kill_process(self.pid(), rustix::process::Signal::STOP).unwrap();
+        signal(&self.child, Signal::STOP);
     }
 
     pub fn go_on(&self) {
-        rustix::process::kill_process(self.pid(), rustix::process::Signal::CONT).unwrap();
+        signal(&self.child, Signal::CONT);
     }
 
-    /// Waits for its end, which must be a good one.
-    pub fn finish(mut self) {
+    /// Waits for its end, which must be a good one; returns what it has said.
+    pub fn finish(mut self) -> String {
         let ended = wait(
             "the member's end",
             || self.child.try_wait().unwrap(),
             || "it goes on".to_owned(),
         );
         let mut said = String::new();
-        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut said).unwrap();
+        let stderr = self.child.stderr.take().unwrap();
+        let stdout = self.child.stdout.take().unwrap();
+        stderr.chain(stdout).read_to_string(&mut said).unwrap();
         assert!(ended.success(), "{ended:?}: {said}");
+        said
     }
 }
 

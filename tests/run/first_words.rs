@@ -177,6 +177,9 @@ fn options_of_other_programs_are_answered_with_ours() {
         ("-c -", "repeat its command"),
         ("--continue", "repeat the command"),
         ("--silent", "--quiet"),
+        ("--inet4-only", "--ipv4"),
+        ("--inet6-only", "--ipv6"),
+        ("--disable-ipv6=true", "--ipv4"),
     ] {
         let ended = run
             .finish_with(words.split_whitespace().map(Into::into))

@@ -1,5 +1,5 @@
-//! Hosts that limit what they serve: by rate, by what runs at once, by connections, by the minute.
-//! All must be stored, in not much more time than the best fixed rate would take.
+//! Hosts that limit what they serve: the rate, what runs at once, the connections, or a quota. All
+//! tasks must be stored, in not much more time than at the best fixed rate.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -12,23 +12,24 @@ use crate::worker::{finished, nacked, offer_of_hosts, placed, pushed_back};
 
 /// What a host allows. Times are in seconds.
 enum Limit {
-    /// So many a second, and so many more at once that were not used before. The rest is refused.
+    /// `rate` a second, and up to `burst` at once if they were not used before. The rest is
+    /// refused.
     Rate { rate: f64, burst: f64 },
-    /// So many a second; so many more wait, the rest is refused.
+    /// `rate` a second. `waiting` more wait, and the rest is refused.
     Queue { rate: f64, waiting: f64 },
-    /// So many at the same time.
+    /// This many at once.
     AtOnce(usize),
-    /// So many connections; each worker that was served keeps its own open.
+    /// This many connections. Each worker that was served keeps its connection open.
     Connections(usize),
-    /// So many in each period.
+    /// `most` in each period.
     Quota { most: u32, period: f64 },
-    /// Those of another limit, and of one more.
+    /// Only what both limits allow.
     Both(Box<Limit>, Box<Limit>),
-    /// Nothing after that.
+    /// Everything until this time, and nothing after.
     Until(f64),
-    /// Nothing of these tasks, all of the others.
+    /// None of these tasks, and all others.
     AllBut(&'static [u64]),
-    /// It limits nothing: each request fails with this probability, whatever the load.
+    /// No limit: each request fails with this probability, at any load.
     Faulty(f64),
 }
 
@@ -46,7 +47,7 @@ struct State {
 }
 
 impl Limit {
-    /// How long `task` waits until it is served, if it is.
+    /// Returns how long `task` waits until it is served, or `None` if it is refused.
     fn admit(&self, state: &mut State, now: f64, worker: WorkerId, task: TaskId) -> Option<f64> {
         match self {
             Self::Rate { rate, burst } => {
@@ -95,7 +96,7 @@ impl Limit {
         }
     }
 
-    /// The shortest time in which `tasks` could be served, one of which takes `each`.
+    /// Returns the shortest time in which `tasks` tasks could be served, if one takes `each`.
     fn best(&self, tasks: u64, each: f64, places: usize) -> f64 {
         let tasks = tasks as f64;
         let at_most = |places: usize| tasks * each / places as f64;
@@ -114,10 +115,10 @@ impl Limit {
     }
 }
 
-/// Something that happens in the world.
+/// Something that happens at a given time.
 enum Happening {
     Heard(Event),
-    /// A request reaches the host, or its answer leaves it.
+    /// A request reaches the host, or its answer leaves the host.
     Arrives(WorkerId, TaskId),
     Leaves(WorkerId, TaskId),
 }
@@ -128,9 +129,9 @@ struct World {
     state: State,
     /// How long the host takes to answer.
     each: f64,
-    /// What is refused is said to be refused until so much later.
+    /// How long refused requests are told to wait.
     retry_after: Option<Duration>,
-    /// Nobody is heard to refuse: the connection is closed.
+    /// Refusals are not answers: the host closes the connection.
     is_rude: bool,
     rng: fastrand::Rng,
     epoch: Instant,
@@ -140,7 +141,7 @@ struct World {
     sequence: u64,
     queues: BTreeMap<WorkerId, (VecDeque<TaskId>, bool)>,
     refused: u64,
-    /// Attempts of what was stored; and of what failed.
+    /// Attempts of each stored task, and of each failed one.
     stored: Vec<u32>,
     failed: Vec<u32>,
 }
@@ -155,7 +156,7 @@ impl World {
         Self::of_hosts(1, limit, each, tasks, limits)
     }
 
-    /// All hosts together have that limit.
+    /// Creates a world in which all hosts together have this limit.
     fn of_hosts(hosts: u32, limit: Limit, each: f64, tasks: u64, limits: Limits) -> Self {
         let epoch = Instant::now();
         let limits = Limits {
@@ -189,7 +190,7 @@ impl World {
         }
     }
 
-    /// Runs to the end, which must come within `most` seconds; how many it took.
+    /// Runs to the end, which must come within `most` seconds. Returns how long the run took.
     fn run(&mut self, most: f64) -> f64 {
         while !self.act() {
             let next = self.agenda.peek().map(|&Reverse((at, _))| at);
@@ -197,7 +198,7 @@ impl World {
                 let at = deadline.at.saturating_duration_since(self.epoch);
                 u64::try_from(at.as_nanos()).unwrap()
             });
-            // Who waits is woken late.
+            // Timers fire late.
             let wake = wake.map(|at| at + self.rng.u64(..200_000));
             match (next, wake) {
                 (None, None) => panic!("nothing will ever happen again"),
@@ -226,12 +227,12 @@ impl World {
         self.happenings.insert(self.sequence, happening);
     }
 
-    /// The time that a message takes.
+    /// Returns the time that a message takes.
     fn on_the_way(&mut self) -> f64 {
         MESSAGE * (0.2 + 1.6 * self.rng.f64())
     }
 
-    /// Does what the core wants; whether that was to finish.
+    /// Carries out the actions of the core. Returns whether the run has finished.
     fn act(&mut self) -> bool {
         while let Some(action) = self.core.poll_action() {
             match action {
@@ -333,8 +334,8 @@ impl World {
     }
 }
 
-/// The last two of each row: most of the best time that it may take, and most requests refused, as
-/// a part of the tasks.
+/// The last two columns are limits: the time, as a multiple of the best time, and the number of
+/// refused requests, as a share of the tasks.
 #[test]
 fn what_a_host_limits_is_stored_in_not_much_more_than_the_best_time() {
     let rate = |rate, burst| Limit::Rate { rate, burst };
@@ -400,7 +401,8 @@ fn what_a_host_limits_is_stored_in_not_much_more_than_the_best_time() {
     );
 }
 
-/// Each of them has its turn so seldom that what it serves in a second says little about it.
+/// Each host has its turn so seldom that the number of tasks it serves in a second says little
+/// about it.
 #[test]
 fn many_hosts_that_fail_at_random_are_stored_in_not_much_more_than_the_best_time() {
     let ratio = |tasks| {
@@ -432,7 +434,7 @@ fn a_refusal_of_the_host_spends_no_attempt() {
         .iter()
         .filter(|&&attempts| attempts > 1)
         .count();
-    // Before it has served anything, nobody can tell that it will.
+    // Before a host has served anything, the core cannot know that it will.
     assert!(spent <= 2 * usize::from(WORKERS), "{:?}", world.stored);
 }
 

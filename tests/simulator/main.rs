@@ -1,15 +1,15 @@
-//! The simulator of the core: seeded runs in virtual time, with every fault there is, and an
-//! observer that checks the invariants after every step.
+//! The simulator of the core: seeded runs in virtual time with every kind of fault, and an observer
+//! that checks the invariants after every step.
 //!
-//! `cargo test --test simulator` runs a few thousand seeds. More, in release:
+//! `cargo test --test simulator` runs a few thousand seeds. To run more, in release mode:
 //!
 //! ```text
 //! SIMULATOR_SEEDS=100000 cargo test --release --test simulator
 //! SIMULATOR_FIRST=17 SIMULATOR_SEEDS=1 cargo test --test simulator   # seed 17 alone
 //! ```
 //!
-//! A failing seed is run again with its trace printed. Two builds of the core that decide the same print the
-//! same fingerprint:
+//! A failing seed is run again, and its trace is printed. Two builds of the core that make the same
+//! decisions print the same fingerprint:
 //!
 //! ```text
 //! SIMULATOR_TRACES_SEEDS=2000 cargo test --test simulator -- --nocapture the_same_seed
@@ -53,8 +53,8 @@ fn no_seed_violates_an_invariant() {
     }
 }
 
-/// It also prints one number for all that the core did: a change of the core that is to change no decision
-/// prints the same as before.
+/// This test also prints one number for everything that the core did. A change of the core that
+/// changes no decision prints the same number as before.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let asked = seeds::asked_for("SIMULATOR_TRACES", DEFAULT_TRACES);

@@ -1,4 +1,4 @@
-//! Mirrors: when a task turns to one, and whose limits it keeps. In a time that stands still.
+//! Mirrors: when a task turns to one, and whose limits then apply. Time stands still.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ struct Run {
 }
 
 impl Run {
-    /// Two workers with one place each, in which a host may have one; every failure that may pass is
-    /// retried once, at once.
+    /// Two workers with one place each, and at most one place for each host. Every transient
+    /// failure is retried once, without delay.
     fn new() -> Self {
         let now = Instant::now();
         let limits = Limits {
@@ -49,8 +49,8 @@ impl Run {
         });
     }
 
-    /// What is done next, in words; workers are ready as soon as they are spawned, and take up what
-    /// they are given.
+    /// Returns what happens next, as text. Workers are ready as soon as they are spawned, and start
+    /// what they are assigned.
     fn moves(&mut self) -> Vec<String> {
         let mut moves = Vec::new();
         while let Some(action) = self.core.poll_action() {
@@ -116,7 +116,7 @@ fn a_mirror_is_asked_within_the_limits_of_its_own_host() {
     assert_eq!(run.moves(), ["assign 1", "assign 2"]);
     let moves = run.fail(1, FailureKind::Status, Severity::Permanent);
     assert_eq!(moves, ["turn 1"], "the mirror's host has as many as it may");
-    // Its first host has room again, which is not for it.
+    // Its first host has room again, but the task no longer belongs to it.
     run.offer(3, 0, &[]);
     assert_eq!(run.moves(), ["assign 3"]);
     let worker = run.holder(2);

@@ -1,7 +1,7 @@
-//! Watches a run from outside, by its events and actions alone, and names what must not be.
+//! Watches a run from outside, by its events and actions alone, and reports violations.
 //!
-//! It keeps its own books and shares no code with the core. The numbers are those of the
-//! invariants in ARCHITECTURE.md.
+//! It keeps its own books and shares no code with the core. The numbers in its messages are those
+//! of the invariants in ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -22,20 +22,20 @@ use fairness::Given;
 struct Seen {
     spawned_at: u64,
     ready: bool,
-    /// Tasks held, and whether each is started.
+    /// Tasks held, and whether each has started.
     held: BTreeMap<TaskId, bool>,
     answered: bool,
     dismissed: bool,
-    /// Why it was told to end.
+    /// Why it was terminated or killed.
     condemned: Option<KillReason>,
-    /// When it may be killed, if it was only asked to end.
+    /// When it may be killed, if it was only asked to exit.
     kill_at: Option<u64>,
-    /// It said something that is not of the protocol.
+    /// It has violated the protocol.
     violated: bool,
     /// Tasks assigned and not given back.
     given: u32,
-    /// When each task held, and with it the worker, last gave a sign of life; and whether it runs
-    /// and its worker's last sign of life did not name it.
+    /// When each task held, and its worker, last gave a sign of life; and whether the task has
+    /// started but the worker's last sign of life did not name it.
     moved: BTreeMap<TaskId, (u64, bool)>,
 }
 
@@ -47,19 +47,19 @@ impl Seen {
 
 #[derive(Debug, Default)]
 struct Task {
-    /// It is not of the input.
+    /// It is not part of the input.
     prerequisite: bool,
-    /// Shortest time to the next of its host.
+    /// Shortest time to the next task of its host.
     spacing: Duration,
     host: u32,
-    /// Where else it can be done.
+    /// Its other hosts, in order.
     mirrors: VecDeque<u32>,
-    /// What was said of its latest attempt, and whether that was its last where it was tried.
+    /// The severity of its latest failure, until the core has reacted to that.
     failed: Option<Severity>,
     size: u32,
     leased: Option<WorkerId>,
     attempts: u32,
-    /// Of those, the ones before it turned to where it is done now.
+    /// Of those, the attempts at earlier hosts.
     elsewhere: u32,
     /// Its latest failure was a refusal of its host to serve it now.
     pushed_back: bool,
@@ -69,21 +69,21 @@ struct Task {
     finished: bool,
     /// Its body is in place.
     placed: bool,
-    /// Whose chunk it is in.
+    /// The slot whose chunk it belongs to.
     chunk: Option<SlotId>,
-    /// Not to be assigned before this moment.
+    /// It must not be assigned before this time.
     not_before: u64,
 }
 
 impl Task {
-    /// Whether it is to be quarantined.
+    /// Returns whether it must be quarantined.
     fn is_guilty(&self, limits: &Limits) -> bool {
         self.kills >= limits.max_deliveries
             || self.kills + self.unexplained >= limits.max_unexplained
     }
 }
 
-/// See the module.
+/// The observer's books on a run.
 #[derive(Debug)]
 pub struct Observer {
     limits: Limits,
@@ -91,7 +91,7 @@ pub struct Observer {
     epochs: BTreeMap<u16, u32>,
     tasks: BTreeMap<TaskId, Task>,
     input_ended: bool,
-    /// The core asked to listen and has no answer; and when it last had one.
+    /// The core has asked to listen and has no answer; and when it last had one.
     listening: bool,
     listened: u64,
     ending: bool,
@@ -101,20 +101,20 @@ pub struct Observer {
     barren_deaths: VecDeque<u64>,
     /// Deaths in a row without progress, for each slot.
     barren_slots: BTreeMap<u16, u32>,
-    /// When the next task may be handed out, of any host and of each.
+    /// When the next task may be assigned, of any host and of each host.
     next_turn: u64,
     next_of_host: BTreeMap<u32, u64>,
-    /// Slots that were given up or retired at some time.
+    /// Slots that were closed or retired at some time.
     abandoned: BTreeSet<u16>,
-    /// Hosts whose latest download was answered.
+    /// Hosts that answered their latest download.
     heard: BTreeSet<u32>,
-    /// Hosts that refused to serve something: they are given as little as the core sees fit.
+    /// Hosts that have refused to serve a task: the core decides how little they get.
     pushing: BTreeSet<u32>,
-    /// What was assigned in this step.
+    /// What has been assigned in this step.
     given: Vec<Given>,
-    /// Tasks whose bodies are whole and not in place yet, and who has them.
+    /// Tasks whose bodies are whole but not in place yet, and the worker that finished each.
     placing: BTreeMap<TaskId, WorkerId>,
-    /// Until when what is being placed has to be waited for at least, if the run ends.
+    /// If the run ends: until when it must at least wait for placements.
     patience: Option<u64>,
     pub records: u64,
 }
@@ -149,7 +149,7 @@ impl Observer {
         }
     }
 
-    /// Whether `event` must change nothing: it is of a worker that is gone, or is about a task
+    /// Returns whether `event` must change nothing: it is from an earlier epoch, or about a task
     /// that the worker does not hold.
     pub fn is_stale(&self, event: &Event) -> bool {
         match event {
@@ -185,7 +185,7 @@ impl Observer {
             .is_some_and(|seen| seen.held.contains_key(&task))
     }
 
-    /// Takes note of an event that is about to be handled.
+    /// Notes an event that is about to be handled.
     pub fn on_event(&mut self, now: u64, event: &Event) -> Verified {
         if self.is_stale(event) {
             return Ok(());
@@ -250,7 +250,7 @@ impl Observer {
                 self.answered(*worker, *task);
                 if failure.severity == Severity::Unprepared {
                     if let Some(entry) = self.tasks.get_mut(task) {
-                        // It was not tried.
+                        // This was not an attempt.
                         entry.attempts -= 1;
                     }
                     self.hear(*task, true);
@@ -319,7 +319,7 @@ impl Observer {
         }
     }
 
-    /// Checks one action, and takes note of it.
+    /// Checks an action, and notes it.
     pub fn on_action(&mut self, now: u64, action: &Action) -> Verified {
         if self.finished {
             return Err(format!("action after the run was finished: {action:?}"));
@@ -442,8 +442,8 @@ impl Observer {
             }
         }
         let next_of_host = self.next_of_host.entry(entry.host).or_default();
-        // What is assigned in one step goes out worker by worker: one after which its host needs no
-        // rest may come behind another that was given after it.
+        // The assignments of one step are sent worker by worker. A task after which its host needs
+        // no rest may therefore come behind another that was assigned after it.
         let spacing = self.limits.group_spacing.max(entry.spacing);
         let behind = spacing.is_zero() && self.given.iter().any(|given| given.host == entry.host);
         if now < self.next_turn || (now < *next_of_host && !behind) {
@@ -486,7 +486,8 @@ impl Observer {
         Ok(())
     }
 
-    /// At most the cap can run against a host at once, whatever each worker picks.
+    /// Checks that at most the cap can run against a host at once, whichever tasks each worker
+    /// starts.
     fn check_hosts(&self) -> Verified {
         let Some(cap) = self.limits.per_group else {
             return Ok(());
@@ -500,8 +501,8 @@ impl Observer {
         }
     }
 
-    /// A task that failed for good where it was done, or has had its attempts, or its time, there, is
-    /// for its next mirror.
+    /// Checks that a task moves to its next mirror only after it has failed permanently at its
+    /// host, or has used up its attempts or its time there.
     fn turned(&mut self, now: u64, task: TaskId) -> Verified {
         let late = self.limits.retry_max_time.is_some();
         let Some(entry) = self.tasks.get_mut(&task) else {
@@ -526,7 +527,7 @@ impl Observer {
         Ok(())
     }
 
-    /// A transient nack was answered by this delay. A refusal of the host may spend no attempt.
+    /// Checks the retry after a transient nack. A refusal of the host may spend no attempt.
     fn retry_due(&mut self, task: TaskId, attempts: u32, at: u64) -> Verified {
         let Some(entry) = self.tasks.get_mut(&task) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a dead worker's page means, and what is told late. In a time that stands still.
+//! What the page of a dead worker means, and late reports. Time stands still.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const FIRST: WorkerId = WorkerId {
     epoch: Epoch(1),
 };
 
-/// A worker that is ready, and is handed as much as it can be of `tasks` tasks.
+/// Returns a core with a worker that is ready and holds as many of `tasks` tasks as it can.
 fn one_worker(concurrency: u16, tasks: u64) -> (Dispatcher, Instant) {
     let now = Instant::now();
     let limits = Limits {
@@ -37,8 +37,8 @@ fn started(task: u64, at: Instant) -> Event {
     }
 }
 
-/// What a worker says it started, what its page says, and the tasks that are redelivered, each with
-/// how often it is to blame.
+/// Tasks that the worker has reported as started; tasks on its page; and the tasks that are
+/// redelivered, each with the number of deaths it is to blame for.
 type Case = (
     &'static [u64],
     Option<&'static [u64]>,
@@ -49,15 +49,15 @@ type Case = (
 fn a_death_is_blamed_on_what_the_page_says_and_the_worker_holds() {
     let cases: [Case; 9] = [
         (&[1], Some(&[1]), &[(1, 1)]),
-        // It held back that it had started it.
+        // It had not reported yet that it started this task.
         (&[], Some(&[1]), &[(1, 1)]),
         (&[1], Some(&[2]), &[(2, 1)]),
-        // Their bodies were whole, and it held back that they were.
+        // Their bodies were whole, but it had not reported that yet.
         (&[1, 2], Some(&[]), &[]),
         (&[], Some(&[]), &[]),
-        // None of them was alone.
+        // Neither ran alone.
         (&[1], Some(&[2, 1]), &[(2, 0), (1, 0)]),
-        // What it never had, and the same twice.
+        // Tasks that it never had, and one task twice.
         (&[1], Some(&[1, 99, 1, u64::MAX]), &[(1, 1)]),
         (&[], Some(&[99]), &[]),
         // There is no page.
@@ -92,7 +92,7 @@ fn a_death_is_blamed_on_what_the_page_says_and_the_worker_holds() {
             let blamed = blamed.iter().any(|(blamed, _)| *blamed == task);
             let deliveries = core.delivery(TaskId(task));
             assert_eq!(deliveries, 1 + u32::from(blamed), "{said:?} {page:?}");
-            // What it may have left of them is looked for.
+            // What a worker may have left of these tasks must be looked for.
             let begun = blamed || said.contains(&task);
             assert_eq!(core.is_begun(TaskId(task)), begun, "{said:?} {page:?}");
         }
@@ -102,7 +102,7 @@ fn a_death_is_blamed_on_what_the_page_says_and_the_worker_holds() {
 #[test]
 fn a_start_counts_from_when_it_was_however_late_it_is_told() {
     let ms = Duration::from_millis;
-    // Said to be after so long, and counted as.
+    // When the start was, as reported and as counted.
     for (said, counted) in [(ms(40), ms(40)), (ms(0), ms(0)), (ms(900), ms(100))] {
         let (mut core, begun) = one_worker(1, 1);
         let now = begun + ms(100);
@@ -122,7 +122,7 @@ fn a_start_counts_from_when_it_was_however_late_it_is_told() {
     }
 }
 
-/// How many tasks are assigned, message by message, after the first 8 took so long each.
+/// Returns how many tasks each message assigns, after the first 8 tasks took `each`.
 fn assigned_after(each: Duration) -> Vec<usize> {
     let (mut core, begun) = one_worker(1, 1000);
     let done = (1..=8).flat_map(|task| {
@@ -154,7 +154,7 @@ fn what_is_told_together_is_answered_by_one_assignment() {
 #[test]
 fn a_worker_holds_as_many_tasks_ahead_as_keep_it_busy_for_a_moment() {
     let us = Duration::from_micros(1);
-    // It held 17, and has ended 8 of them.
+    // It held 17 tasks, and has ended 8 of them.
     assert_eq!(assigned_after(us * 500), [1 + 40 - 9]);
     assert_eq!(
         assigned_after(us * 10),
@@ -179,12 +179,12 @@ fn a_short_task_counts_as_running_before_its_worker_says_so() {
     let second = Duration::from_secs(1);
     let at_once = Duration::ZERO;
     assert_eq!(running(&core), (vec![(1, at_once), (2, at_once)], 0));
-    // The next one took its place.
+    // The next task took the place of the first.
     core.handle(now + second, started(1, now));
     core.handle(now + second, finished(FIRST, TaskId(1)));
     while core.poll_action().is_some() {}
     assert_eq!(running(&core), (vec![(2, second), (3, second)], 0));
-    // It is said when it was: the other one began then.
+    // Task 2 counts from its start, now that this is reported. Task 3 started when task 1 ended.
     core.handle(now + second * 2, started(2, now));
     assert_eq!(running(&core), (vec![(2, at_once), (3, second)], 0));
 }

@@ -1,4 +1,4 @@
-//! Prerequisites against the tasks of the input: each has its turn. In a time that stands still.
+//! Prerequisites and tasks of the input take turns. Time stands still.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::worker::finished;
 
 const PREREQUISITE: u64 = 1 << 52;
 
-/// A run whose workers start and answer whatever they get, one at a time.
+/// A run whose workers start and answer all tasks, one at a time.
 struct Run {
     core: Dispatcher,
     now: Instant,
-    /// What was handed out, in its order.
+    /// Tasks in the order in which they were assigned.
     order: Vec<u64>,
     finished: bool,
 }
@@ -53,7 +53,7 @@ impl Run {
         );
     }
 
-    /// Does what there is to do, until nobody has anything.
+    /// Carries out actions until no worker holds a task.
     fn work(&mut self) {
         let mut held: Vec<(WorkerId, TaskId)> = Vec::new();
         loop {

@@ -1,11 +1,11 @@
-//! What a seed stands for: the limits of the core, the work, and how the world misbehaves.
+//! What a seed stands for: the limits of the core, the tasks, and the faults.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use coordinator::dispatch::{Intensity, Limits, MaxFailures, Policy, RetryDelay};
 
-/// How one simulated run is set up. A pure function of the seed.
+/// The setup of a simulated run. A pure function of the seed.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub limits: Limits,
@@ -15,72 +15,73 @@ pub struct Scenario {
     pub sorted: bool,
     /// A host that never answers.
     pub silent_host: Option<u32>,
-    /// Time between two batches of input, and tasks in each.
+    /// Time between two batches of input, and the number of tasks in each.
     pub input: (Duration, u64),
-    /// Chance that a worker, per task it takes up, dies on its own.
+    /// Chance that a worker crashes, for each task that it starts.
     pub crash: f64,
-    /// ... is killed from outside.
+    /// ... that it is killed from outside.
     pub killed: f64,
-    /// ... freezes: says and hears nothing any more.
+    /// ... that it freezes: it sends and receives nothing more.
     pub freeze: f64,
-    /// ... gets stuck in the task, while the worker as a whole lives on.
+    /// ... that the task hangs, while the rest of the worker continues.
     pub stuck: f64,
-    /// ... says something that is not of the protocol.
+    /// ... that the worker violates the protocol.
     pub violate: f64,
-    /// Chance that a task kills whoever runs it.
+    /// Chance that a task kills every worker that runs it.
     pub poison: f64,
-    /// Chance that an attempt fails in a way that may pass.
+    /// Chance that an attempt fails transiently.
     pub transient: f64,
-    /// ... because the host refuses to serve now.
+    /// ... because the host refuses to serve it now.
     pub pushback: f64,
-    /// ... for good.
+    /// ... permanently.
     pub permanent: f64,
     /// ... in a way that ends the run.
     pub fatal: f64,
-    /// ... because the worker was not told how to log in.
+    /// ... because the worker did not receive the login that it needs.
     pub ignorant: f64,
-    /// Chance that a failure is one of silence.
+    /// Chance that a failure is one without an answer.
     pub silence: f64,
-    /// Longest time that it takes to place a body, and chances that this fails in a way that may
-    /// pass, and for good.
+    /// Longest time that placing a body takes, and the chances that it fails transiently and
+    /// permanently.
     pub placing: Duration,
     pub misplaced: f64,
     pub unplaceable: f64,
     /// Chance that a spawned worker dies before it is ready.
     pub stillborn: f64,
-    /// ... takes longer to be ready than it may.
+    /// ... that it takes longer to become ready than it may.
     pub slow_start: f64,
-    /// Whether workers have pages; then the chance that one says at its death what is not so.
+    /// Whether workers have pages; and the chance that a page is wrong at the worker's death.
     pub pages: bool,
     pub forged: f64,
-    /// Longest time for which a worker holds back what became of a task while it has others.
+    /// Longest time for which a worker that has other tasks delays its report on a task.
     pub hold: Duration,
-    /// Chance that a message is heard a second time, later, whoever is in the slot then.
+    /// Chance that a message arrives a second time later, whichever worker is in the slot then.
     pub echo: f64,
-    /// ... is read so late that a lease may have ended meanwhile.
+    /// ... that it is read so late that a lease may have expired.
     pub clogged: f64,
-    /// Chance that a dismissed worker stays.
+    /// Chance that a dismissed worker does not leave.
     pub overstay: f64,
-    /// Chance that a worker that is asked to end does not.
+    /// Chance that a worker that is asked to exit does not.
     pub stubborn: f64,
-    /// Whether each place is asked by a prerequisite before any task of it is offered, as for robots.txt;
-    /// then the chance that a task is refused, and the longest spacing that a place wants.
+    /// Whether each place is asked by a prerequisite before any of its tasks is offered, as for
+    /// robots.txt; the chance that a task is then refused.
     pub asks_first: bool,
     pub refused: f64,
     /// Chance that a task has mirrors.
     pub mirrored: f64,
+    /// Longest spacing that a place needs.
     pub spacing: Duration,
-    /// When the user asks for a drain, and for an abort.
+    /// When the user requests a drain, and an abort.
     pub drain_at: Option<Duration>,
     pub abort_at: Option<Duration>,
     pub give_up_at: Option<Duration>,
-    /// When the pool gets which size.
+    /// When the pool gets a new size, and which.
     pub resizes: Vec<(Duration, u16)>,
-    /// When the coordinator does not run, how long, and whether everybody stands still with it.
+    /// When the coordinator is stopped, for how long, and whether all workers are stopped too.
     pub pauses: Vec<(Duration, Duration, bool)>,
 }
 
-/// Mostly none, otherwise a few.
+/// Usually yields nothing, otherwise a few.
 fn several(rng: &mut fastrand::Rng) -> impl Iterator<Item = ()> + use<> {
     let most = if rng.u8(..3) == 0 { 4 } else { 0 };
     std::iter::repeat_n((), rng.usize(..=most))
@@ -89,7 +90,7 @@ fn several(rng: &mut fastrand::Rng) -> impl Iterator<Item = ()> + use<> {
 impl Scenario {
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        // A third of the runs is calm in each respect, so that faults also occur on their own.
+        // Each kind of fault occurs in a third of the runs only, so that faults also occur alone.
         let rate = |rng: &mut fastrand::Rng, most: f64| {
             if rng.u8(..3) == 0 {
                 rng.f64() * most

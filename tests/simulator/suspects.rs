@@ -1,4 +1,4 @@
-//! Suspects: what they wait for, and in which order. In a time that stands still.
+//! Suspects: what they wait for, and in which order. Time stands still.
 
 use std::time::Instant;
 
@@ -14,12 +14,12 @@ fn worker(slot: u16, epoch: u32) -> WorkerId {
     }
 }
 
-/// Two workers that are ready, and `tasks` tasks of one host.
+/// Returns a core with two workers that are ready, and `tasks` tasks of one host.
 fn two_workers(prefetch: u16, tasks: u64) -> (Dispatcher, Instant) {
     pool(2, prefetch, tasks)
 }
 
-/// So many workers that are ready, and `tasks` tasks of one host.
+/// Returns a core with `workers` workers that are ready, and `tasks` tasks of one host.
 fn pool(workers: u16, prefetch: u16, tasks: u64) -> (Dispatcher, Instant) {
     let now = Instant::now();
     let limits = Limits {
@@ -38,7 +38,7 @@ fn pool(workers: u16, prefetch: u16, tasks: u64) -> (Dispatcher, Instant) {
     (core, now)
 }
 
-/// What each of the actions hands out or asks back, as a word, a slot and tasks.
+/// Returns what the actions assign or ask back: a word, the slot and the tasks.
 fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
     let numbers = |tasks: Vec<TaskId>| tasks.into_iter().map(|task| task.0).collect();
     std::iter::from_fn(|| core.poll_action())
@@ -117,7 +117,7 @@ fn suspects_take_turns_so_that_none_waits_behind_those_that_come_later() {
     assert_eq!(moves(&mut core), [("assign", 1, vec![0])]);
 }
 
-/// `worker` dies of SIGSEGV while it runs `task`.
+/// Ends `worker` by SIGSEGV while it runs `task`.
 fn die(core: &mut Dispatcher, now: Instant, worker: WorkerId, task: TaskId) {
     let at = now;
     core.handle(now, Event::Started { worker, task, at });
@@ -145,7 +145,7 @@ fn a_suspect_goes_to_the_worker_that_ends_first_whichever_that_is() {
     let ahead = |slot: u16| ("revoke", slot, held[usize::from(slot)][1..].to_vec());
     assert_eq!(asked_back, [ahead(1), ahead(2)]);
 
-    // The first worker hangs in its task.
+    // The worker in slot 1 hangs in its task.
     let second = worker(2, 1);
     for &task in &held[2][1..] {
         let task = TaskId(task);
@@ -182,7 +182,7 @@ fn tasks_that_brought_down_workers_have_half_of_the_pool_while_others_wait() {
     let tasks: Vec<_> = given.into_iter().map(|(_, _, tasks)| tasks).collect();
     assert_eq!(tasks, expected);
 
-    // Nobody else waits any more.
+    // No other task waits any more.
     core.handle(now, finished(worker(3, 2), TaskId(5)));
     assert_eq!(moves(&mut core), [("assign", 3, vec![2])]);
     core.audit().unwrap();

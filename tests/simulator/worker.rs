@@ -1,4 +1,4 @@
-//! A model worker: obeys, or does not, as the scenario has it. No I/O, virtual time.
+//! A model worker, which obeys or not as the scenario says. No I/O, virtual time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, WorkerI
 
 use crate::scenario::Scenario;
 
-/// How a task that a model worker takes up will go.
+/// How a task that a model worker starts will end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Ack,
     Nack(FailureKind, Severity),
-    /// The host does not serve it now.
+    /// The host refuses to serve it now.
     Refused(Severity),
     Crash,
     Killed,
@@ -23,7 +23,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Nobody answers.
+    /// Returns the fate of a task of a host that does not answer.
     pub const fn silence() -> Self {
         Self::Nack(
             FailureKind::Stalled,
@@ -37,7 +37,7 @@ pub fn offer(core: &mut Dispatcher, now: Instant, tasks: impl Iterator<Item = u6
     offer_of_hosts(core, now, tasks, 1);
 }
 
-/// The hosts take turns in the list.
+/// Offers these tasks, of `hosts` hosts in turn.
 pub fn offer_of_hosts(
     core: &mut Dispatcher,
     now: Instant,
@@ -62,13 +62,14 @@ pub fn offer_of_hosts(
 pub struct ModelWorker {
     pub queue: VecDeque<TaskId>,
     pub running: BTreeMap<TaskId, Fate>,
-    /// What it has to say, and holds back.
+    /// Messages that it has not sent yet.
     pub outgoing: Vec<Event>,
-    /// It is about to say it.
+    /// It will send them soon.
     pub hurries: bool,
     pub frozen: bool,
     pub dead: bool,
-    /// Until when its messages are on the way: they arrive in the order in which they were sent.
+    /// Until when its messages are on their way. Messages arrive in the order in which they were
+    /// sent.
     pub uplink_busy_until: u64,
     pub downlink_busy_until: u64,
 }
@@ -87,13 +88,13 @@ impl ModelWorker {
         }
     }
 
-    /// `task` has ended, and `report` says how.
+    /// Ends `task`; `report` says how.
     pub fn ended(&mut self, report: Event, task: TaskId) {
         self.outgoing.push(report);
         self.running.remove(&task);
     }
 
-    /// Running tasks that a heartbeat names.
+    /// Returns the running tasks that a heartbeat names.
     pub fn moving(&self) -> Vec<TaskId> {
         self.running
             .iter()
@@ -103,7 +104,8 @@ impl ModelWorker {
     }
 }
 
-/// Whether `task` kills whoever runs it: a property of the task, the same at each delivery.
+/// Returns whether `task` kills every worker that runs it: a property of the task, the same at each
+/// delivery.
 pub fn is_poison(scenario: &Scenario, task: TaskId) -> bool {
     fastrand::Rng::with_seed(task.0 ^ scenario.limits.seed).f64() < scenario.poison
 }
@@ -158,7 +160,7 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
     }
 }
 
-/// What becomes of a body that `worker` has finished.
+/// Decides what happens to a body that `worker` has finished.
 pub fn draw_placement(
     scenario: &Scenario,
     rng: &mut fastrand::Rng,
@@ -186,7 +188,7 @@ pub fn draw_placement(
     Ok(stored)
 }
 
-/// What the coordinator finds out of a failure that a worker calls fatal: every other worker lies.
+/// Decides what the check of a fatal failure finds: half of the workers are wrong.
 pub fn draw_proof(rng: &mut fastrand::Rng, mut failure: Box<Failure>) -> Box<Failure> {
     if rng.bool() {
         failure.severity = Severity::Transient { retry_after: None };
@@ -194,7 +196,7 @@ pub fn draw_proof(rng: &mut fastrand::Rng, mut failure: Box<Failure>) -> Box<Fai
     failure
 }
 
-/// The body is in place; the disk takes no time.
+/// Returns the event that the body is in place; the disk takes no time.
 pub fn placed(worker: WorkerId, task: TaskId, stored: Box<Stored>) -> Event {
     Event::Placed {
         worker,
@@ -207,7 +209,7 @@ pub fn nacked(worker: WorkerId, task: TaskId, kind: FailureKind, severity: Sever
     failed(worker, task, kind, severity, None)
 }
 
-/// The host says that it does not serve `task` now.
+/// Returns the event that the host refuses to serve `task` now.
 pub fn pushed_back(worker: WorkerId, task: TaskId, severity: Severity) -> Event {
     failed(worker, task, FailureKind::Status, severity, Some(503))
 }

@@ -1,4 +1,4 @@
-//! Virtual time, and everything that happens in it: input, model workers, messages on the way.
+//! Virtual time and everything that happens in it: input, model workers, messages on their way.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -16,36 +16,36 @@ mod bodies;
 mod links;
 mod places;
 
-/// More steps than any sound run takes. A list of one host that is silent takes minutes, and whoever
-/// has more input looks every millisecond whether it is wanted.
+/// More steps than any correct run takes. A list of one silent host takes minutes, and the input
+/// checks every millisecond whether more of it is wanted.
 const MOST_STEPS: usize = 1_000_000;
 
-/// Something that happens at its time.
+/// Something that happens at a given time.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// The core hears this.
+    /// The core receives this event.
     Heard(Event),
-    /// The core hears all of this at once.
+    /// The core receives these events together.
     Reported(Vec<Event>),
     Input,
-    /// A spawned worker comes up.
+    /// A spawned worker becomes ready.
     Up(WorkerId),
-    /// A worker hears this.
+    /// A worker receives this action.
     Told(WorkerId, Action),
-    /// A worker is done with a task, one way or the other.
+    /// A task of a worker ends, in whatever way.
     Done(WorkerId, TaskId),
     Heartbeat(WorkerId),
-    /// A worker says what it held back.
+    /// A worker sends the messages that it has delayed.
     Says(WorkerId),
     Die(WorkerId, Exit),
-    /// The coordinator stops running for so long; perhaps everybody with it.
+    /// The coordinator is stopped for this long; if true, the workers are too.
     Pause(u64, bool),
-    /// It runs again, after so long.
+    /// The coordinator runs again after a pause of this length.
     Resume(u64),
 }
 
 impl Happening {
-    /// Whether it happens to the coordinator itself.
+    /// Returns whether it happens to the coordinator itself.
     const fn is_heard(&self) -> bool {
         matches!(self, Self::Heard(_) | Self::Reported(_) | Self::Input)
     }
@@ -63,28 +63,29 @@ pub struct World {
     sequence: u64,
     workers: BTreeMap<WorkerId, ModelWorker>,
     offered: u64,
-    /// Places that a prerequisite asks: its number, and the tasks that wait, each as it will be offered.
+    /// Places that a prerequisite is asking: the prerequisite, and the tasks that wait, as they
+    /// will be offered.
     asking: BTreeMap<u32, (TaskId, Vec<Event>)>,
-    /// The spacing that each place wants, once it was asked.
+    /// The spacing that each place needs, once it has been asked.
     asked: BTreeMap<u32, Duration>,
-    /// Tasks that waited, and are to be offered or refused now.
+    /// Number of tasks that waited and are about to be offered or refused.
     released: usize,
     hosts: BTreeMap<TaskId, HostId>,
-    /// Those that a task may turn to, the next one last.
+    /// The mirrors that each task may turn to, the next one last.
     mirrors: BTreeMap<TaskId, Vec<HostId>>,
     finished: bool,
-    /// Until when the coordinator does not run, and whether everybody stands still with it.
+    /// Until when the coordinator is stopped, and whether the workers are too.
     paused: Option<(u64, bool)>,
-    /// Every event and action, in words; empty unless asked for.
+    /// Every event and action as text, if requested.
     pub trace: Option<Vec<String>>,
-    /// Of the actions among them: the same in every process.
+    /// A hash of the actions among them. It is the same in every process.
     pub fingerprint: u64,
 }
 
 impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
         let scenario = Scenario::from_seed(seed);
-        // Of all worlds, or the same run would not read the same.
+        // All worlds share it. Otherwise two traces of the same run would differ.
         static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
         let epoch = *EPOCH;
         Self {
@@ -164,7 +165,7 @@ impl World {
                     return Ok(());
                 };
                 if let Some(later) = self.postponed(at, &happening) {
-                    // In the order in which it would have happened.
+                    // It keeps its place in the order of events.
                     self.agenda.push(Reverse((later, sequence)));
                     self.happenings.insert(sequence, happening);
                     return Ok(());
@@ -175,7 +176,7 @@ impl World {
         }
     }
 
-    /// When what was to happen at `at` happens, if there is a pause.
+    /// Returns when an event that was due at `at` happens, if a pause delays it.
     fn postponed(&self, at: u64, happening: &Happening) -> Option<u64> {
         let (until, everybody) = self.paused?;
         let waits = match happening {
@@ -210,12 +211,12 @@ impl World {
         self.at(self.now + delay, happening);
     }
 
-    /// Hands `event` to the core, checks what it does, and does it.
+    /// Passes `event` to the core, checks the actions of the core and carries them out.
     fn tell_core(&mut self, event: Event) -> Result<(), String> {
         self.tell_core_all(vec![event])
     }
 
-    /// The same of events that are heard together; of those that must change nothing, each alone.
+    /// Does the same for events that arrive together. If one of them is stale, passes each alone.
     fn tell_core_all(&mut self, events: Vec<Event>) -> Result<(), String> {
         let now = self.epoch + Duration::from_nanos(self.now);
         let stale = events.iter().any(|event| self.observer.is_stale(event));
@@ -228,7 +229,8 @@ impl World {
                 });
         }
         if stale {
-            // What is due is done first, so that whatever follows is the stale event's doing.
+            // First, everything that is due is done. Any further action is then an effect of the
+            // stale event.
             self.tell_core(Event::Tick)?;
         }
         for event in &events {
@@ -275,7 +277,7 @@ impl World {
         trace.push(line);
     }
 
-    /// Does what the core wants done.
+    /// Carries out an action of the core.
     fn act(&mut self, action: Action) {
         match action {
             Action::Spawn { worker } => {
@@ -397,7 +399,7 @@ impl World {
         Ok(())
     }
 
-    /// Mostly none, else some hosts, which may be that of the task itself.
+    /// Usually returns nothing, otherwise some hosts, which may include the task's own.
     fn draw_mirrors(&mut self) -> Vec<HostId> {
         let most = match self.rng.f64() < self.scenario.mirrored {
             true => self.rng.u8(1..=3),
@@ -460,7 +462,7 @@ impl World {
         }
     }
 
-    /// Takes up tasks while there are free places.
+    /// Starts tasks while there are free places.
     fn take_up(&mut self, worker: WorkerId) {
         let concurrency = usize::from(self.scenario.limits.concurrency);
         while let Some(model) = self.alive(worker)
@@ -508,7 +510,8 @@ impl World {
         self.say_or_hold(worker);
     }
 
-    /// A task has ended: with nothing more to do the worker says so. Otherwise, as it likes.
+    /// Reports a task that has ended: at once if the worker has a free place, otherwise at once or
+    /// later.
     fn say_or_hold(&mut self, worker: WorkerId) {
         let at_once = self.rng.bool();
         let concurrency = usize::from(self.scenario.limits.concurrency);
@@ -523,7 +526,7 @@ impl World {
         }
     }
 
-    /// What a worker has held back is on its way.
+    /// Sends the messages that a worker has delayed.
     fn says(&mut self, worker: WorkerId) {
         let Some(model) = self.alive(worker) else {
             return;
@@ -546,7 +549,8 @@ impl World {
         self.at(self.now + interval, Happening::Heartbeat(worker));
     }
 
-    /// What it said before it died still arrives, and then that it is gone. What it held back is lost.
+    /// Ends a worker. What it had sent still arrives, followed by the report of its exit. What it
+    /// had not sent is lost.
     fn die(&mut self, worker: WorkerId, exit: Exit) {
         let forged = self.rng.f64() < self.scenario.forged;
         let Some(model) = self.workers.get_mut(&worker) else {

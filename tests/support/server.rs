@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -26,6 +26,8 @@ pub enum Answer {
     Status(u16),
     /// A response with this status and these header lines, each of which ends with `\r\n`.
     StatusWith(u16, String),
+    /// 200 with the address that the client connected to.
+    OwnAddress,
     /// The result of this function for the head of the request.
     By(fn(&str) -> Vec<u8>),
     /// A redirect to this location.
@@ -76,6 +78,23 @@ impl Server {
     /// Starts on a free port. By default every path has its body.
     pub fn start() -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    /// Starts a server for IPv4 and IPv6 on one port. It answers with [`Answer::OwnAddress`].
+    /// Returns `None` if this machine has no IPv6.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+    pub fn on_both_families() -> Option<Self> {
+        use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+        if TcpListener::bind("[::1]:0").is_err() {
+            eprintln!("a test of both address families is skipped: this machine has no IPv6");
+            return None;
+        }
+        let socket = socket(AddressFamily::INET6, SocketType::STREAM, None).expect("a socket");
+        sockopt::set_ipv6_v6only(&socket, false).expect("both families");
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        bind(&socket, &any).expect("a free port");
+        listen(&socket, 128).expect("it can be listened to");
+        Some(Self::on(TcpListener::from(socket)).answer("*", [Answer::OwnAddress]))
     }
 
     pub fn on(listener: TcpListener) -> Self {
@@ -202,6 +221,10 @@ impl Shared {
         match answer {
             Answer::Ok => send(stream, &ok(&whole)),
             Answer::Body(bytes) => send(stream, &ok(&bytes)),
+            Answer::OwnAddress => {
+                let addr = stream.local_addr().expect("its address");
+                send(stream, &ok(addr.ip().to_canonical().to_string().as_bytes()))
+            }
             Answer::By(make) => send(stream, &make(head)),
             Answer::Held => self.wait_for_release(path) && send(stream, &ok(&whole)),
             Answer::HeldHalfway => {

@@ -13,8 +13,8 @@ use pool::page::Page;
 use pool::session::{Engine, Session};
 use protocol::handshake::Hello;
 use protocol::{
-    Assigned, Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup,
-    Stored, TaskId, ToWorker, codec,
+    Assigned, Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Notice, Report, Running,
+    Setup, Stored, TaskId, ToWorker, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use worker::{Activity, BlockingEngine, Download, IpcInbox, IpcOutbox, Shared, session};
@@ -307,9 +307,14 @@ impl Peer {
         let mut hosts = Vec::new();
         let task = loop {
             match self.hear() {
-                ToWorker::Notice(logins) => hosts.extend(logins.into_iter().map(|one| one.host)),
+                ToWorker::Notice(Notice::Logins(logins)) => {
+                    hosts.extend(logins.into_iter().map(|one| one.host));
+                }
                 ToWorker::Assign(assignments) => break assignments[0].task,
-                ToWorker::Setup(_) | ToWorker::Revoke(_) | ToWorker::Dismiss => {}
+                ToWorker::Setup(_)
+                | ToWorker::Notice(Notice::LimitRate(_))
+                | ToWorker::Revoke(_)
+                | ToWorker::Dismiss => {}
             }
         };
         let failure = Box::new(Failure {

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use pool::{Broken, Job};
 use protocol::{
-    Assignment, Exchange, Failure, FailureKind, HeardError, Login, Progress, Report, Setup, Stored,
-    check_report,
+    Assignment, Exchange, Failure, FailureKind, HeardError, Notice, Progress, Report, Setup,
+    Stored, check_report,
 };
 
 use crate::engine::timestamp;
@@ -17,7 +17,7 @@ pub enum Download {}
 
 impl Job for Download {
     type Setup = Setup;
-    type Notice = Vec<Login>;
+    type Notice = Notice;
     type Task = Assignment;
     type Progress = Progress;
     type Output = Stored;

@@ -48,6 +48,13 @@ pub enum ResolveError {
         /// The first of its addresses.
         addr: IpAddr,
     },
+    /// The host has addresses, but only of the family that `--ipv4` or `--ipv6` excludes.
+    #[error("{host} has only {} addresses, such as {addr}; run without {}", family(*.addr), exclusion(*.addr))]
+    OtherFamily {
+        host: String,
+        /// One of its addresses.
+        addr: IpAddr,
+    },
     /// No answer came, or an unusable one.
     #[error("cannot look up {host} now: {cause}")]
     Temporary {
@@ -58,7 +65,7 @@ pub enum ResolveError {
 }
 
 type Answer = Result<Arc<[IpAddr]>, ResolveError>;
-type Lookup = dyn Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
+type Lookup = dyn Fn(&str, Option<Family>) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
 
 /// A resolver with a cache.
 pub struct Resolver {
@@ -163,8 +170,7 @@ impl Resolver {
     /// Creates a resolver that asks the system.
     #[must_use]
     pub fn new(options: &HttpOptions) -> Self {
-        let family = options.family;
-        Self::with_lookup(options, Arc::new(move |host| ask_system(host, family)))
+        Self::with_lookup(options, Arc::new(ask_system))
     }
 
     fn with_lookup(options: &HttpOptions, lookup: Arc<Lookup>) -> Self {
@@ -226,12 +232,11 @@ impl Resolver {
         let (pending, ours) = self.entry(name, now);
         if ours {
             let (asked, lookup) = (Arc::clone(&pending), Arc::clone(&self.lookup));
-            let host = name.to_owned();
+            let (host, family) = (name.to_owned(), self.family);
             let spawned = thread::Builder::new()
                 .name("resolve".to_owned())
                 .spawn(move || {
-                    let answer = lookup(&host).and_then(|addresses| some(&host, addresses));
-                    asked.settle(answer);
+                    asked.settle(ask(&*lookup, &host, family));
                 });
             if let Err(error) = spawned {
                 pending.settle(Err(temporary(name, error)));
@@ -276,7 +281,12 @@ impl Entry {
             Some((at, Err(ResolveError::Temporary { .. }))) => (*at, FAILURE_LIFETIME),
             Some((
                 at,
-                Ok(_) | Err(ResolveError::NoSuchHost { .. } | ResolveError::Blocked { .. }),
+                Ok(_)
+                | Err(
+                    ResolveError::NoSuchHost { .. }
+                    | ResolveError::Blocked { .. }
+                    | ResolveError::OtherFamily { .. },
+                ),
             )) => (*at, LIFETIME),
             // The lookup still runs. The system's resolver times out long before this.
             None => (self.since, LIFETIME),
@@ -333,6 +343,45 @@ fn admit(
             addr,
         }),
         Some(_) | None => Ok(public),
+    }
+}
+
+/// Looks up the addresses of `host` that belong to `family`, if one is given.
+fn ask(lookup: &Lookup, host: &str, family: Option<Family>) -> Answer {
+    let answer = lookup(host, family).and_then(|addresses| some(host, addresses));
+    let (Err(ResolveError::NoSuchHost { .. }), Some(family)) = (&answer, family) else {
+        return answer;
+    };
+    // getaddrinfo(3) reports a name without an address of this family like an unknown name.
+    let other = match family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    };
+    match lookup(host, Some(other))
+        .ok()
+        .and_then(|found| found.first().copied())
+    {
+        Some(addr) => Err(ResolveError::OtherFamily {
+            host: host.to_owned(),
+            addr,
+        }),
+        None => answer,
+    }
+}
+
+/// Returns the name of the family of `addr`.
+const fn family(addr: IpAddr) -> &'static str {
+    match addr {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    }
+}
+
+/// Returns the option that excludes `addr`.
+const fn exclusion(addr: IpAddr) -> &'static str {
+    match addr {
+        IpAddr::V4(_) => "--ipv6",
+        IpAddr::V6(_) => "--ipv4",
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pool::link::{Inbox, Outbox};
 use pool::page::Page;
 use pool::session::{Options, Session};
-use protocol::Setup;
+use protocol::{Notice, Setup};
 
 use crate::engine::{AsyncEngine, BlockingEngine, Connections, SetupError, Shared};
 use crate::faults::Trap;
@@ -79,9 +79,16 @@ pub fn start<O: Outbox<Download> + 'static>(
     page: Option<Page>,
 ) -> Result<Session<Download, O>, SessionError> {
     let shared = Arc::new(Shared::new(setup, throttle)?);
-    let logins = Arc::clone(&shared.logins);
+    let (logins, limit) = (Arc::clone(&shared.logins), shared.throttle.clone());
     let options = Options {
-        learn: Box::new(move |news| logins.learn(news)),
+        learn: Box::new(move |notice| match notice {
+            Notice::Logins(news) => logins.learn(news),
+            Notice::LimitRate(rate) => {
+                if let Some(limit) = &limit {
+                    limit.set_rate(rate);
+                }
+            }
+        }),
         ..options(setup, page)
     };
     let trap = setup

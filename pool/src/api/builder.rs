@@ -146,7 +146,7 @@ impl<W: AnyWork> Builder<W> {
 
     /// Sets the time limit of each job. A job that exceeds it [is not
     /// retried](super::Outcome::DeadlineExceeded), and its process is ended. An [async](AsyncWork)
-    /// job is dropped, and its process continues.
+    /// job is dropped instead, and its process continues.
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);
         self

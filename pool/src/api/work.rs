@@ -34,15 +34,14 @@ pub trait Work: Sized + Send + 'static {
     ///
     /// # Errors
     ///
-    /// Returns [`Failed`] if the job failed. Its kind determines whether the job is retried.
+    /// Returns [`Failed`] if the job failed: with a final, a transient or a fatal error.
     fn run(&mut self, job: Self::Job, context: &Context) -> Result<Self::Output, Failed>;
 }
 
-/// Work whose jobs mostly wait, for the network or for other programs. Like [`Work`], but a process
-/// runs many jobs at once, on one thread with a tokio event loop. Its pool is a
-/// `Pool<Async<Self>>`.
+/// Work whose jobs mostly wait, for the network or other programs. Like [`Work`], but a process
+/// runs many jobs at once, on a thread with a tokio event loop. Its pool is `Pool<Async<Self>>`.
 ///
-/// If the process dies, all jobs that it was running run again alone: none is blamed for another.
+/// If the process dies, its running jobs are run again, each alone: none is blamed for another.
 pub trait AsyncWork: Sized + Send + Sync + 'static {
     /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;
@@ -64,7 +63,7 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns [`Failed`] if the job failed. Its kind determines whether the job is retried.
+    /// Returns [`Failed`] if the job failed: with a final, a transient or a fatal error.
     fn run(
         &self,
         job: Self::Job,
@@ -72,7 +71,7 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, Failed>> + Send;
 }
 
-/// Marks [`AsyncWork`] as the work of a pool: `Pool<Async<W>>`. The type has no values.
+/// Makes [`AsyncWork`] the work of a pool: `Pool<Async<W>>`. The type has no values.
 #[derive(Debug)]
 pub struct Async<W>(PhantomData<fn() -> W>);
 
@@ -102,7 +101,7 @@ impl<W: AsyncWork> AnyWork for Async<W> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Context<'a> {
-    /// Number of this delivery: 1, unless a worker died in an earlier delivery.
+    /// Number of this delivery, from 1. It is higher if workers died in earlier deliveries.
     pub delivery: u32,
     /// Time at which the process is ended if the job still runs. An async job is dropped instead.
     pub deadline: Option<Instant>,

@@ -1,8 +1,9 @@
 //! Alternatives: other groups at which a task can be done.
 //!
-//! A task is for one group at a time, whose limits it keeps and in whose turns it takes part. When it
-//! has failed for good there, or has had all its attempts, it is for the next. Each has as many
-//! attempts as a task without alternatives. It never goes back, and the next run begins with the first.
+//! A task belongs to one group at a time, and keeps to the limits and turns of that group. When it
+//! has failed there permanently or has spent all its attempts, it moves to the next. At each group
+//! it has as many attempts as a task without alternatives. It never moves back, and the next run
+//! begins with the first group.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::event::Action;
 use super::queue::End;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Whether `id`, which fails like this if it is not tried elsewhere, can be.
+    /// Returns whether `id` can be tried elsewhere instead of failing with `failure`.
     pub(super) fn may_turn_to_alternative(&self, id: TaskId, failure: &F) -> bool {
         let has_alternative = self
             .tasks
@@ -22,9 +23,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         has_alternative && !failure.is_own() && failure.severity() != Severity::Fatal
     }
 
-    /// Has `id`, which a worker has failed with, done at its next alternative.
+    /// Moves `id`, which failed in a worker, to its next alternative.
     pub(super) fn turn_to_alternative(&mut self, now: Instant, id: TaskId, failure: Box<F>) {
-        // While it still counts for the group that it leaves.
+        // Before its group changes, so that the load of the old group is corrected.
         self.unlease(id);
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -35,7 +36,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let left = std::mem::replace(&mut task.group, group);
         task.earlier_attempts = task.all_attempts();
         task.attempts = 0;
-        // That was between it and the group that it leaves.
+        // This was between the task and the old group.
         task.refused = None;
         task.spacing = Duration::ZERO;
         self.queue.groups_mut().enter(group);

@@ -1,4 +1,4 @@
-//! What happens to tasks: offered, started, answered, given back, kept alive.
+//! Handles events about tasks: offered, started, answered, released, renewed.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(lease) = self.lease_of(worker, id) else {
             return self.stale(worker);
         };
-        // It may start what it was asked to give back: the two messages crossed.
+        // The worker may start a task that it was asked to give back: the two messages crossed.
         lease.revoked = false;
         if lease.started.is_none() {
             let at = at.clamp(lease.asked.at, now);
@@ -63,7 +63,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         });
     }
 
-    /// Ends the lease on `id`, which `worker` has answered: what is left to do is not the worker's.
+    /// Ends the lease on `id`, which `worker` has answered. What remains is done by the
+    /// coordinator.
     fn hand_to_placement(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         self.unlease(id);
@@ -115,7 +116,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return self.stale(worker);
         }
         if failure.severity() == Severity::Unprepared {
-            // Not tried: it was handed out without what it needs.
+            // No attempt was made: the task was handed out without something that it needs.
             self.answered(now, worker, id, true, false);
             self.unlease(id);
             return self.make_ready(now, id);
@@ -148,7 +149,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.failed(now, worker, id, failure, delay);
     }
 
-    /// An attempt at `id`, which is leased or being placed, has failed; it is tried again after
+    /// Handles a failed attempt at `id`, which is leased or being placed. The task is retried after
     /// `delay`, if there is one.
     fn failed(
         &mut self,
@@ -171,7 +172,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.count_failures(now);
     }
 
-    /// Has `id`, which failed, tried again after `delay`; at the end of its queue if that is nothing.
+    /// Retries `id`, which failed, after `delay`. If that is zero, the task goes to the end of its
+    /// queue.
     fn retry(&mut self, now: Instant, id: TaskId, delay: Duration, failure: Box<F>) {
         self.counts.retries += 1;
         self.unlease(id);
@@ -208,7 +210,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if !matches!(slot.state(), SlotState::Ready | SlotState::Leaving { .. }) {
             return;
         }
-        // One that runs nothing has no reason to keep tasks waiting: it lives, and does not work.
+        // A worker that runs nothing has no reason to keep tasks waiting: it is alive, but does no
+        // work.
         let waits = slot.running().is_empty();
         for id in slot.all_held() {
             let Some(lease) = self
@@ -225,27 +228,28 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A message that changes nothing.
+    /// Counts and reports a message that changes nothing.
     pub(super) fn stale(&mut self, worker: WorkerId) {
         self.counts.stale += 1;
         self.actions
             .push_back(Action::Notify(Notice::Stale { worker }));
     }
 
-    /// The lease on `id`, if it is `worker`'s.
+    /// Returns the lease on `id`, if `worker` holds it.
     fn lease_of(&mut self, worker: WorkerId, id: TaskId) -> Option<&mut Lease> {
         self.tasks.get_mut(&id)?.lease_of(worker)
     }
 
-    /// The group of `id`, and how much it was asked when that was handed to `worker`, if it was.
+    /// Returns the group of `id`, and when and at what load it was assigned to `worker`, if
+    /// `worker` holds it.
     fn asked_of(&mut self, worker: WorkerId, id: TaskId) -> Option<(GroupId, Asked)> {
         let task = self.tasks.get_mut(&id)?;
         let asked = task.lease_of(worker)?.asked;
         Some((task.group, asked))
     }
 
-    /// An answer came: it spends an attempt, if it `counts`, and shows that the worker works; and
-    /// whether its group does.
+    /// Notes an answer. It spends an attempt if it `counts`. It shows that the worker works, and,
+    /// if `heard`, that the group does.
     fn answered(&mut self, now: Instant, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += u32::from(counts);
@@ -254,7 +258,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.slots[worker.slot].answered(now);
     }
 
-    /// Ends the lease on a task and the task with it.
+    /// Ends the lease on a task, and the task itself.
     pub(super) fn finish(&mut self, worker: WorkerId, id: TaskId, verdict: Verdict<O, F>) {
         self.unlease(id);
         let Some(task) = self.tasks.remove(&id) else {
@@ -287,7 +291,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         });
     }
 
-    /// Gives `id` to the worker of slot `index`.
+    /// Assigns `id` to the worker of slot `index`.
     pub(super) fn lease(&mut self, now: Instant, index: usize, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -307,8 +311,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         });
     }
 
-    /// Ends the lease on `id`, or its being placed. The task's place is still to be set by the
-    /// caller.
+    /// Ends the lease or the placement of `id`. The caller must then set the task's place.
     pub(super) fn unlease(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else {
             return;
@@ -333,12 +336,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Puts `id`, which is nowhere, at the head of the queue it belongs to.
+    /// Puts `id`, which is in no place, at the front of its queue.
     pub(super) fn make_ready(&mut self, now: Instant, id: TaskId) {
         self.queue_up(now, id, End::Front);
     }
 
-    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end.
+    /// Puts `id`, which is in no place, at an end of its queue. A suspect always goes to the back.
     pub(super) fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -353,7 +356,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// What `id` counts for: a prerequisite is none of the tasks that the user knows of.
+    /// Returns what `id` adds to the counters: nothing for a prerequisite, which is not part of the
+    /// input.
     pub(super) fn weight(&self, id: TaskId) -> u64 {
         u64::from(self.tasks.get(&id).is_some_and(|task| !task.prerequisite))
     }

@@ -1,4 +1,4 @@
-//! Dispatch: which worker gets which task, and which gives some back.
+//! Assignment: which worker gets which task, and which worker gives tasks back.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,24 +10,24 @@ use super::slot::Slot;
 use super::task::{Place, Task};
 use super::{Dispatcher, Policy};
 
-/// How many ready tasks per worker it takes for each task held ahead. Guided self-scheduling:
-/// towards the end nobody holds what another could do now.
+/// Ready tasks per worker that justify one task held ahead. This is guided self-scheduling: near
+/// the end, no worker holds a task that another could run now.
 const READY_PER_PREFETCH: usize = 4;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
-    /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
+    /// Hands out what can be handed out: suspects to empty workers, a task to each free place, and
+    /// then, if many tasks wait, tasks ahead, so that no worker waits for a message.
     ///
-    /// Ahead a worker is given only tasks of a group that it is asking already as often as it can.
-    /// So nothing waits behind a task of another group, which may never end.
+    /// A worker gets tasks ahead only of a group of which it holds as many tasks as it can run at
+    /// once. So no task waits behind a task of another group, which may never end.
     pub(super) fn assign(&mut self, now: Instant) {
-        // While what is done is not seen to as fast, more would only pile up.
+        // If placement is slower than the workers, more answers would only pile up.
         if !self.queue.has_turn(now) || self.placing >= self.limits.placing {
             return;
         }
         self.assign_suspects(now);
         self.assign_others(now);
-        // What is left of the pool when nothing else waits is for suspects, whatever they did.
+        // If nothing else waits, any empty worker may take a suspect, guilty or not.
         if !self.suspects.is_empty() {
             self.assign_suspects(now);
         }
@@ -59,7 +59,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Hands out ahead, in the same batches.
+    /// Adds tasks held ahead to the same batches.
     fn fill_up(&mut self, now: Instant, batches: &mut BTreeMap<usize, Vec<TaskId>>) {
         let concurrency = usize::from(self.limits.concurrency);
         let share =
@@ -68,8 +68,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return;
         }
         let short: Vec<usize> = match self.queue.groups().least_load() {
-            // A group that is asked nothing comes before all that workers hold tasks of: more of these come
-            // along with a turn only.
+            // A group without load comes before all groups of which workers hold tasks. These get
+            // more tasks only together with a turn.
             Some(0) => batches.keys().copied().collect(),
             Some(_) | None => self.slots.whole().short.iter().copied().collect(),
         };
@@ -80,7 +80,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 && self.slots[index].is_open()
                 && self.slots[index].held() <= concurrency + ahead / 2
             {
-                // A prerequisite is no turn of its group's, and takes a place of it as well.
+                // A prerequisite is not a turn of its group, but takes one of its places.
                 let is_prerequisite = |id| self.tasks.get(id).is_some_and(|task| task.prerequisite);
                 let batch = batches.get(&index);
                 let has_turn = batch.is_some_and(|batch| !batch.iter().any(is_prerequisite));
@@ -102,13 +102,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// How many tasks the worker of slot `index` is to hold beyond those it runs.
+    /// Returns how many tasks the worker of slot `index` should hold beyond those it runs.
     pub(super) fn prefetch_of(&self, index: usize) -> usize {
         self.slots[index].ahead(self.prefetch())
     }
 
-    /// How many tasks a worker may hold beyond those it runs: none while a suspect waits for a worker that
-    /// is empty.
+    /// Returns how many tasks a worker may hold beyond those it runs: none while a suspect waits
+    /// for an empty worker.
     pub(super) fn prefetch(&self) -> usize {
         match self.queue.may_hold_ahead() && !self.suspects.makes_way() {
             true => self.limits.prefetch.into(),
@@ -121,15 +121,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.queue.take_in_turn(fits)
     }
 
-    /// Takes a task out of the queue that slot `index` may hold ahead: of the group that it was just given a
-    /// turn of, or whose turn it would be again.
+    /// Takes a task for slot `index` to hold ahead: of the group that this slot was just given a
+    /// turn of, or that would have the next turn again.
     fn take_ahead(&mut self, index: usize, has_turn: bool) -> Option<TaskId> {
         let group = self.held_group(index)?;
         let fits = fits(&self.slots[index], &self.tasks, self.limits.credit_bytes);
         self.queue.take_ahead(group, has_turn, fits)
     }
 
-    /// A group of which slot `index` can hold more without asking it more at once.
+    /// Returns a group of which slot `index` can hold more tasks without adding to its load.
     fn held_group(&self, index: usize) -> Option<GroupId> {
         let concurrency = u32::from(self.limits.concurrency);
         self.slots[index]
@@ -143,7 +143,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .map(|(&group, _)| group)
     }
 
-    /// Hands each suspect to an empty worker, and sees to it that workers become empty.
+    /// Assigns suspects to empty workers, and makes other workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
         while self.queue.has_turn(now)
             && !self.suspects.is_empty()
@@ -168,10 +168,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A worker that does one task at a time is empty when that ends, if it holds nothing ahead. So while a
-    /// suspect waits nobody does: whoever ends first takes it, and nobody stands idle for that.
+    /// Lets no worker hold tasks ahead while a suspect can run. A worker that runs one task at a
+    /// time is then empty when that task ends. The first such worker takes the suspect, and no
+    /// worker is idle.
     fn make_way(&mut self) {
-        // As if others waited: those would, that were asked back.
+        // The limit is the one for a queue that is not empty, because tasks that are asked back
+        // will wait there.
         let guilty = self.most_for_suspects();
         let has_room = |group| self.queue.groups().has_room(group);
         let makes_way = self.suspects.can_run(guilty, has_room);
@@ -185,8 +187,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A worker that does several tasks at a time becomes empty only if it is given nothing more. So there is
-    /// one for each suspect that waits.
+    /// Reserves a worker for each suspect that waits, within half of the pool. A worker that runs
+    /// several tasks at a time becomes empty only if it gets no more.
     fn reserve(&mut self) {
         let waiting = self.suspects.len();
         if waiting == 0 && self.slots.whole().reserved == 0 {
@@ -209,20 +211,21 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// The open slot that holds least.
+    /// Returns the open slot that holds the fewest tasks.
     fn least_held(&self) -> Option<usize> {
         (0..self.slots.len())
             .filter(|&index| self.slots[index].is_open())
             .min_by_key(|&index| self.slots[index].held())
     }
 
-    /// Half of the pool at most makes room for suspects, the rest goes on.
+    /// Returns how many workers may make room for suspects: half of the pool. The others continue.
     fn most_for_suspects(&mut self) -> usize {
         (self.slots.whole().in_use / 2).max(1)
     }
 
-    /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
-    /// more than what runs. Once at a time: a worker that does not read must not be sent much.
+    /// Asks the worker of slot `index` to give back what it has not started, so that a suspect
+    /// waits only for tasks that run. Does nothing while an earlier request is open: a worker that
+    /// does not read must not be sent much.
     fn recall(&mut self, index: usize) {
         let slot = &self.slots[index];
         if self.revoked(slot) == 0 {
@@ -231,17 +234,17 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A ready slot that holds nothing.
+    /// Returns a ready slot that holds nothing.
     fn empty_slot(&self) -> Option<usize> {
         self.slots
             .iter()
             .position(|slot| slot.takes_tasks() && slot.held() == 0)
     }
 
-    /// When a worker has nothing to do and another holds tasks ahead, asks for half of them back.
+    /// If a worker has nothing to do and another holds tasks ahead, asks for half of them back.
     ///
-    /// Only tasks that the idle worker could run count, or the two would pass one back and forth.
-    /// Says whether it asked for any: then another may have some as well.
+    /// Only tasks that the idle worker could run count. Otherwise the two would pass a task back
+    /// and forth. Returns whether it asked for any: another worker may then have some as well.
     pub(super) fn rebalance(&mut self) -> bool {
         if self.limits.policy == Policy::Chunked || self.queue.groups().available() > 0 {
             return false;
@@ -265,8 +268,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         asked
     }
 
-    /// What slot `index` holds ahead that another could run now, the last first. What it is about
-    /// to begin is not ahead.
+    /// Returns the tasks that slot `index` holds ahead and that another slot could run now, the
+    /// last first. Tasks that it is about to start are not ahead.
     fn runnable_ahead(&self, index: usize) -> impl Iterator<Item = TaskId> + '_ {
         let slot = &self.slots[index];
         let ahead = slot
@@ -279,9 +282,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         })
     }
 
-    /// Keeps a group that is not heard from to half of the places, at least one, while there are
-    /// others, or may be: what is read of the input so far may be all of one group. So those that
-    /// come later find places that are not taken for as long as a silent group is waited for.
+    /// Limits a silent group to half of the places while there are other groups, or may be: all of
+    /// the input read so far may be of one group. Groups that come later then find free places,
+    /// however long the run waits for a silent group.
     pub(super) fn restrain(&mut self) {
         let places = self.places();
         let may_come = self.course.is_input_open() && self.tasks.len() < self.limits.lookahead_max;
@@ -310,8 +313,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.actions.push_back(Action::Revoke { worker, tasks });
     }
 
-    /// Asks for nothing back that the worker turned out not to hold any more, by what was heard
-    /// together with the reason for asking.
+    /// Drops requests for tasks that the worker no longer holds, according to events that came
+    /// together with the reason for the request.
     pub(super) fn forget_revocations(&mut self) {
         let mut actions = std::mem::take(&mut self.actions);
         actions.retain_mut(|action| {
@@ -324,7 +327,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.actions = actions;
     }
 
-    /// How many of the tasks that `slot` holds it was asked to give back.
+    /// Returns how many of the tasks that `slot` holds it was asked to give back.
     fn revoked(&self, slot: &Slot) -> usize {
         slot.queue()
             .iter()
@@ -337,7 +340,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 }
 
-/// Which tasks the worker of `slot` may be sent, as far as bytes go.
+/// Returns a check of whether the worker of `slot` has credit for a task.
 pub(super) fn fits<'a>(
     slot: &'a Slot,
     tasks: &'a BTreeMap<TaskId, Task>,

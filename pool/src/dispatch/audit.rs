@@ -1,15 +1,17 @@
-//! The invariants that can be checked by looking at the core alone.
+//! The invariants that can be checked in one state of the core.
 //!
-//! 1. Offered = ready + delayed + leased + placing + finished, prerequisites apart: every unfinished task is in exactly the
-//!    place it says, and in no other.
-//! 2. A slot's books (credit, groups, leases) agree with the tasks it holds.
-//! 3. A worker holds tasks only while there is one; leases per group stay below the group's cap.
-//! 4. A suspect shares its worker with no other task.
+//! 1. Offered tasks = ready + delayed + leased + placing + finished, prerequisites not counted.
+//!    Every unfinished task is in exactly the place that it names.
+//! 2. The books of a slot (credit, groups, leases) agree with the tasks that it holds.
+//! 3. A slot holds tasks only while it has a worker that has been ready. The load of a group never
+//!    exceeds the cap.
+//! 4. A suspect runs alone in its worker.
 //! 5. Attempts and deliveries stay within their limits.
 //!
-//! What must hold over time (a message from an old epoch changes nothing, every task finishes
-//! once, a drain ends, restarts stay within the intensity, the same seed gives the same trace) is
-//! for an observer outside to check: the simulator in `tests/`.
+//! Other invariants hold over time: a message from an earlier epoch changes nothing, every task
+//! finishes exactly once, a drain always ends, deaths without progress stay within the restart
+//! intensity, and the same seed gives the same trace. The simulator in `tests/` checks these from
+//! outside.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +22,11 @@ use super::slot::{Slot, SlotState};
 use super::task::{Place, Task};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Checks every invariant of the state as it is now. For tests: it looks at everything.
+    /// Checks the invariants of the present state. For tests: it looks at everything.
     ///
     /// # Errors
     ///
-    /// The first violation found, in words.
+    /// Returns a description of the first violation.
     pub fn audit(&self) -> Result<(), String> {
         self.queue.audit()?;
         self.audit_counts()?;

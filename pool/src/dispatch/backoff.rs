@@ -1,11 +1,11 @@
-//! Waiting before trying again: how long a task waits, and how long a slot.
+//! How long a task waits before a retry, and a slot before its next worker.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::limits::{Intensity, RetryDelay};
 
-/// The wait before the attempt that follows the `failed`-th failure (counted from 1).
+/// Returns the delay before the attempt that follows failure number `failed` (counted from 1).
 ///
 /// A server's `Retry-After` is a lower bound; `max` bounds everything.
 pub(super) fn retry_delay(
@@ -22,7 +22,7 @@ pub(super) fn retry_delay(
     own.max(retry_after.unwrap_or_default()).min(max)
 }
 
-/// The pause of a slot after `deaths` deaths in a row without progress (counted from 1).
+/// Returns the pause of a slot after `deaths` deaths in a row without progress (counted from 1).
 pub(super) fn restart_delay(
     (shortest, longest): (Duration, Duration),
     deaths: u32,
@@ -56,7 +56,7 @@ impl RestartWindow {
         }
     }
 
-    /// Counts one more death; false if that is one too many.
+    /// Counts one more death. Returns false if that is one too many.
     pub(super) fn tolerates(&mut self, now: Instant) -> bool {
         while let Some(&oldest) = self.deaths.front() {
             if now.saturating_duration_since(oldest) < self.intensity.period {
@@ -68,12 +68,12 @@ impl RestartWindow {
         self.deaths.len() <= self.intensity.restarts as usize
     }
 
-    /// Deaths in the window.
+    /// Returns the number of deaths in the window.
     pub(super) fn deaths(&self) -> u32 {
         u32::try_from(self.deaths.len()).unwrap_or(u32::MAX)
     }
 
-    /// The period of the window.
+    /// Returns the length of the window.
     pub(super) const fn period(&self) -> Duration {
         self.intensity.period
     }

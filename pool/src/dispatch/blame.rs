@@ -1,47 +1,47 @@
-//! Whose fault the death of a worker is, and what that means for the tasks that it ran. Two tables, and
-//! nothing else decides it; the tests are the same tables, row by row.
+//! What caused the death of a worker, and what that means for the tasks that it ran. Two tables
+//! decide that, and nothing else; the tests are the same tables, row by row.
 
 use protocol::TaskId;
 
 use super::event::{Exit, KillReason};
 
-/// What the worker had been told before it was gone.
+/// What the core had told the worker before it was gone.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Before<'a> {
     /// Nothing.
     Unasked,
-    /// To leave, and it held nothing any more.
+    /// To leave, and it no longer held anything.
     Dismissed,
-    /// To end, for this reason.
+    /// To exit, for this reason, or it was killed.
     Condemned(&'a KillReason),
 }
 
-/// Whose doing the end of a worker was, as far as it is known.
+/// What caused the end of a worker, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The coordinator's, for a reason that is none of its tasks' fault.
+    /// The coordinator, for a reason for which no task is to blame.
     Wanted,
-    /// This task's: it hung, while the rest of the worker was well.
+    /// This task: it hung, while the rest of the worker was well.
     Hung(TaskId),
-    /// That of the worker, and so of a task that ran.
+    /// The worker itself, and so a task that it ran.
     Own,
-    /// Anybody's: it may have come from outside.
+    /// Unknown: the cause may have come from outside.
     Unexplained,
 }
 
 /// What a task is charged with that ran when its worker died.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Charge {
-    /// It is to run alone from now on, so that the next death can be blamed on it.
+    /// It must run alone from now on, so that the next death can be blamed on it.
     pub(super) suspect: bool,
-    /// The worker died of it.
+    /// It killed the worker.
     pub(super) kill: bool,
-    /// The worker died of it or of something outside.
+    /// It killed the worker, or something outside did.
     pub(super) unexplained: bool,
 }
 
 impl Cause {
-    /// Of the end of a worker that ended like this.
+    /// Returns the cause of the end of a worker that ended with `exit`.
     pub(super) fn of(before: Before<'_>, exit: &Exit) -> Self {
         match (before, exit.may_be_from_outside()) {
             (Before::Dismissed, _) => Self::Wanted,
@@ -59,11 +59,11 @@ impl Cause {
         }
     }
 
-    /// What `task` is charged with, which ran, `alone` or with others.
+    /// Returns what `task` is charged with, which ran `alone` or with others.
     pub(super) fn charge(self, task: TaskId, alone: bool) -> Charge {
         match self {
             Self::Wanted => Charge::default(),
-            // It is known who hung; the others were well.
+            // It is known which task hung, and the others were well.
             Self::Hung(hung) => Charge {
                 suspect: hung == task,
                 kill: hung == task,
@@ -99,14 +99,14 @@ mod tests {
         let limit = MemoryCause::Limit;
         let by = Exit::Signal;
         let rows = [
-            // It ended without having been asked.
+            // It ended without having been asked to.
             (Unasked, Exit::Code(0), Own),
             (Unasked, Exit::Code(101), Own),
             (Unasked, Exit::NotStarted(String::new()), Own),
             (Unasked, Exit::Unknown, Own),
             (Unasked, Exit::OutOfMemory { by: limit }, Own),
             (Unasked, Exit::OutOfMemory { by: kernel }, Own),
-            // What a process gets for what it does itself.
+            // The kernel sends these because of what the process itself does.
             (Unasked, by(libc::SIGSEGV), Own),
             (Unasked, by(libc::SIGABRT), Own),
             (Unasked, by(libc::SIGBUS), Own),
@@ -117,16 +117,16 @@ mod tests {
             (Unasked, by(libc::SIGPIPE), Own),
             (Unasked, by(libc::SIGXCPU), Own),
             (Unasked, by(libc::SIGXFSZ), Own),
-            // What others send.
+            // Other processes send these.
             (Unasked, by(libc::SIGKILL), Unexplained),
             (Unasked, by(libc::SIGTERM), Unexplained),
             (Unasked, by(libc::SIGINT), Unexplained),
             (Unasked, by(libc::SIGHUP), Unexplained),
             (Unasked, by(libc::SIGQUIT), Unexplained),
             (Unasked, by(libc::SIGUSR1), Unexplained),
-            // Nobody knows what it is.
+            // An unknown signal.
             (Unasked, by(64), Unexplained),
-            // The coordinator ended it: then how it ended says nothing.
+            // The coordinator ended it. How it ended is then irrelevant.
             (Dismissed, Exit::Code(0), Wanted),
             (Dismissed, by(libc::SIGSEGV), Wanted),
             (

@@ -1,4 +1,4 @@
-//! The `chunked` policy: the input is split ahead, and each slot works on its own chunk.
+//! The `chunked` policy: the input is split in advance, and each slot works on its own chunk.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Splits what was offered into chunks.
+    /// Splits the offered tasks into chunks.
     fn split(&mut self) {
         let ready = self
             .tasks
@@ -34,7 +34,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Slot `index` was given up: what is left of its chunk goes to its heir.
+    /// Gives the rest of the chunk of slot `index`, which was given up, to its heir.
     pub(super) fn bequeath(&mut self, index: usize) {
         let slot = self.slots[index].id();
         let heir = self.slots.heir_of(slot);
@@ -46,7 +46,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Hands each slot what it can hold of its own chunk.
+    /// Assigns to each slot what it can hold of its own chunk.
     pub(super) fn assign_chunks(&mut self, now: Instant) {
         let concurrency = usize::from(self.limits.concurrency);
         for index in 0..self.slots.len() {
@@ -84,7 +84,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         })
     }
 
-    /// Whether slot `index` has work of its own that waits for a worker.
+    /// Returns whether the chunk of slot `index` waits for a worker.
     pub(super) fn wants_worker_for_chunk(&self, index: usize) -> bool {
         let slot = &self.slots[index];
         slot.is_in_use() && self.queue.chunk(slot.id()).len() > 0

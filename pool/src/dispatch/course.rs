@@ -4,13 +4,13 @@
 //!   running ---- end: no new leases ----> ending, until a deadline ---- finish ----> finished
 //! ```
 //!
-//! A run also knows whether more input may come, and when it has had its time.
+//! It also knows whether more input may come, and when the time limit of the run expires.
 
 use std::time::{Duration, Instant};
 
 use super::event::Ending;
 
-/// See the module.
+/// The state of a run as a whole.
 #[derive(Debug)]
 pub(super) struct Course<F> {
     stage: Stage<F>,
@@ -20,9 +20,9 @@ pub(super) struct Course<F> {
 
 #[derive(Debug)]
 enum Stage<F> {
-    /// Tasks are dispatched.
+    /// Tasks are handed out.
     Running,
-    /// Workers leave as they become empty, and are ended at the deadline.
+    /// Workers leave when they are empty. At the deadline they are terminated.
     Ending {
         ending: Ending<F>,
         deadline: Instant,
@@ -31,7 +31,7 @@ enum Stage<F> {
 }
 
 impl<F> Course<F> {
-    /// Of a run that begins `now` and may take so long.
+    /// Creates the course of a run that starts at `now` and may take `run_time`.
     pub(super) fn new(now: Instant, run_time: Option<Duration>) -> Self {
         Self {
             stage: Stage::Running,
@@ -40,7 +40,7 @@ impl<F> Course<F> {
         }
     }
 
-    /// Whether tasks are still dispatched.
+    /// Returns whether tasks are still handed out.
     pub(super) const fn is_running(&self) -> bool {
         matches!(self.stage, Stage::Running)
     }
@@ -49,7 +49,7 @@ impl<F> Course<F> {
         matches!(self.stage, Stage::Finished)
     }
 
-    /// Whether the input may hold more tasks.
+    /// Returns whether the input may have more tasks.
     pub(super) const fn is_input_open(&self) -> bool {
         self.input_open
     }
@@ -58,12 +58,13 @@ impl<F> Course<F> {
         self.input_open = false;
     }
 
-    /// When a run that goes on has had its time, if it is limited.
+    /// Returns when the time limit expires, if the run has one and is still running.
     pub(super) fn time_is_up(&self) -> Option<Instant> {
         self.time_is_up.filter(|_| self.is_running())
     }
 
-    /// The run ends, by `deadline` at the latest. False if it ends already: the first reason stays.
+    /// Begins to end the run, by `deadline` at the latest. Returns false if it is ending already:
+    /// the first reason stays.
     pub(super) fn end(&mut self, ending: Ending<F>, deadline: Instant) -> bool {
         let is_first = self.is_running();
         if is_first {
@@ -72,7 +73,7 @@ impl<F> Course<F> {
         is_first
     }
 
-    /// The deadline of a run that ends.
+    /// Returns the deadline of a run that is ending.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Ending { deadline, .. } => Some(deadline),
@@ -80,21 +81,21 @@ impl<F> Course<F> {
         }
     }
 
-    /// A run that ends has until `deadline` and no longer.
+    /// Brings the deadline of a run that is ending forward to `by`, if it is later.
     pub(super) fn hurry(&mut self, by: Instant) {
         if let Stage::Ending { deadline, .. } = &mut self.stage {
             *deadline = by.min(*deadline);
         }
     }
 
-    /// A run that ends has so much longer.
+    /// Extends the deadline of a run that is ending by `pause`.
     pub(super) fn extend(&mut self, pause: Duration) {
         if let Stage::Ending { deadline, .. } = &mut self.stage {
             *deadline += pause;
         }
     }
 
-    /// The run that was ending is over; how it ended.
+    /// Finishes a run that was ending, and returns how it ended.
     pub(super) fn finish(&mut self) -> Option<Ending<F>> {
         match std::mem::replace(&mut self.stage, Stage::Finished) {
             Stage::Ending { ending, .. } => Some(ending),
@@ -118,7 +119,7 @@ mod tests {
     fn a_run_ends_once_for_the_first_reason_and_by_its_deadline() {
         use Ending::{Completed, Interrupted};
         use Step::{End, Extend, Finish, Hurry};
-        // What happens; then whether it runs, until when it ends, and whether it is finished.
+        // Steps; then whether the run is running, its deadline, and whether it is finished.
         let rows = [
             (vec![], (true, None, false)),
             (vec![Hurry(1), Extend(1)], (true, None, false)),
@@ -164,7 +165,7 @@ mod tests {
             let deadline = course.deadline().map(|at| (at - begin).as_secs());
             let found = (course.is_running(), deadline, course.is_finished());
             assert_eq!(found, expected, "row {number}");
-            // The time is only kept while it runs.
+            // The time limit applies only while the run is running.
             assert_eq!(course.time_is_up(), found.0.then_some(up), "row {number}");
         }
     }

@@ -1,4 +1,5 @@
-//! How a run ends: completed, drained, aborted, given up. All the same way, in different haste.
+//! How a run ends: completed, drained, aborted or given up. The steps are the same, only their
+//! deadlines differ.
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use super::event::{Action, Ending, KillReason};
 use super::slot::SlotState;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Starts the end of the run. The first reason stays.
+    /// Begins to end the run. The first reason stays.
     pub(super) fn end(&mut self, now: Instant, ending: Ending<F>) {
         if !self.course.end(ending, now + self.limits.grace) {
             return;
@@ -25,15 +26,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Ends the run at once.
     pub(super) fn abort(&mut self, now: Instant) {
         self.end(now, Ending::Interrupted);
-        // What is being placed is not waited for.
+        // Tasks that are being placed are not waited for.
         self.course.hurry(now);
         for index in 0..self.slots.len() {
             self.kill(index, KillReason::RunEnds);
         }
     }
 
-    /// Moves the end along: sends empty workers away, and says so when nobody is left and nothing
-    /// is being placed, or the time of grace for that is over.
+    /// Continues to end a run that is ending: dismisses empty workers, and finishes the run once no
+    /// worker is left, and nothing is being placed or the grace period has expired.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.course.is_running() && !self.course.is_input_open() && self.tasks.is_empty() {
             self.end(now, Ending::Completed);
@@ -64,7 +65,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Whether every worker that is left is being ended already.
+    /// Returns whether every worker that is left has been asked to exit or killed.
     pub(super) fn all_dying(&self) -> bool {
         self.slots.as_known().living == 0
     }

@@ -1,4 +1,5 @@
-//! What goes into the core and what comes out of it. Data only; both lists are closed.
+//! The events that go into the core and the actions that come out of it. Data only; both lists are
+//! exhaustive.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,66 +8,66 @@ use protocol::{TaskId, WorkerId};
 
 use super::signal;
 
-/// What some tasks have in common that has limits of its own: as a number, which is only compared.
+/// A group of tasks that share limits of their own. The core only compares the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u32);
 
+/// What happened, as the caller of the core reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<O, F> {
-    /// The input holds another task. Each id is offered once.
+    /// The input has another task. Each id is offered once.
     TaskOffered {
         /// Its number.
         task: TaskId,
         /// Its group.
         group: GroupId,
-        /// The groups of its alternatives: where else it can be done, in the order in which that is tried.
+        /// The groups of its alternatives, in the order in which they are tried.
         alternatives: Vec<GroupId>,
-        /// What it takes of a worker's credit until it is known to be started: its room in the
-        /// channel.
+        /// Bytes of a worker's credit that it takes until it is known to have started: its size in
+        /// the channel.
         size: u32,
-        /// Shortest time from when it is handed out to the next task of its group, where that is
+        /// Shortest time from its assignment to that of the next task of its group, if that is
         /// longer than [`Limits::group_spacing`](super::Limits::group_spacing).
         spacing: Duration,
     },
-    /// The run needs this done before it can offer some of the input: a **prerequisite**. It is a task
-    /// like any other, but not of the input: it waits behind none of them, is in no chunk and in no
-    /// count of them. Its id is like no other's.
+    /// Some of the input can be offered only after this task is done: it is a **prerequisite**. It
+    /// is a task like any other, but not part of the input: it has a queue of its own, is in no
+    /// chunk and is not counted. Its id differs from all others.
     PrerequisiteOffered {
         /// Its number.
         task: TaskId,
         /// Its group.
         group: GroupId,
-        /// What it takes of a worker's credit until it is started.
+        /// Bytes of a worker's credit that it takes until it has started.
         size: u32,
     },
-    /// The input holds another task, which must not be done: it has failed without ever having been
-    /// offered.
+    /// The input has another task, which must not be done. It has failed without being offered.
     TaskRefused,
     /// The input holds no more tasks.
     InputEnded,
-    /// A worker that was asked for is set up.
+    /// A worker that was spawned is ready.
     WorkerReady { worker: WorkerId },
-    /// A worker took up a task. It says so when there is something else to say, a heartbeat at the
-    /// latest; it may have ended the task by then.
+    /// A worker has started a task. It reports this with its next message, which is a heartbeat at
+    /// the latest. By then the task may have ended.
     Started {
         worker: WorkerId,
         task: TaskId,
-        /// When that was, as the worker tells it.
+        /// When it started, as the worker reports it.
         at: Instant,
     },
     /// A worker has done a task.
     Finished {
         worker: WorkerId,
         task: TaskId,
-        /// What there is, as the worker tells it.
+        /// The output, as the worker reports it.
         output: Box<O>,
     },
     /// The answer to [`Action::Place`] and to [`Action::Prove`].
     Placed {
-        /// The worker that had answered it, which may be gone by now.
+        /// The worker that answered the task. It may be gone by now.
         worker: WorkerId,
         task: TaskId,
-        /// What there is in the end, or why there is nothing.
+        /// The final output, or the failure.
         result: Result<Box<O>, Box<F>>,
     },
     /// A worker tried a task and failed.
@@ -77,46 +78,47 @@ pub enum Event<O, F> {
     },
     /// A worker gave back a revoked task that it had not started.
     Released { worker: WorkerId, task: TaskId },
-    /// A sign of life, naming the running tasks that are within their limits.
+    /// A sign of life. It names the running tasks that are within their limits.
     HeartbeatReceived {
         worker: WorkerId,
-        /// The running tasks whose leases it renews. Those not started are renewed as well, as
-        /// long as any task runs.
+        /// The running tasks whose leases it renews. It also renews the leases of tasks that have
+        /// not started, as long as any task runs.
         running: Vec<TaskId>,
     },
-    /// A worker said something that is not of the protocol.
+    /// A worker violated the protocol.
     ProtocolViolated { worker: WorkerId },
-    /// A worker is gone, and everything it said before has been handed in.
+    /// A worker is gone, and everything that it had sent has been passed to the core.
     WorkerExited {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
-        /// What it ran at that moment, as its page says; those count that it holds. Nothing if it has
-        /// no page: then it ran what it said it had started.
+        /// The tasks that it ran at that moment, according to its page. Those that it does not hold
+        /// are ignored. `None` if it has no page: it then ran the tasks that it had reported as
+        /// started.
         ran: Option<Vec<TaskId>>,
     },
-    /// The user wants the run to end: finish what runs, start nothing.
+    /// The user drains the run: running tasks finish, and nothing new starts.
     DrainRequested,
-    /// The user wants the run to end at once.
+    /// The user aborts the run: it ends at once.
     AbortRequested,
-    /// The run cannot go on for a reason outside the core.
+    /// The run cannot continue, for a reason outside the core.
     GiveUpRequested {
         /// For the final message.
         reason: String,
     },
-    /// The coordinator did not run for a while (SIGSTOP, a debugger, a machine that stood still)
-    /// and does again. What it did not hear in that time was perhaps said, and is still to come.
+    /// The coordinator was stopped for a while (by SIGSTOP, a debugger, or a machine that was
+    /// suspended) and runs again. Messages that were sent in that time may still be unread.
     Resumed {
-        /// How long it did not run.
+        /// How long it was stopped.
         pause: Duration,
     },
-    /// The pool is to have another size from now on.
+    /// The pool gets another size.
     Resized {
-        /// How many slots; at least 1.
+        /// Number of slots; at least 1.
         workers: u16,
     },
-    /// Everything that workers had said when [`Action::Listen`] was polled has been handed in: who
-    /// was silent until then was silent.
+    /// Everything that workers had sent when [`Action::Listen`] was polled has been passed to the
+    /// core. A worker that is silent now was silent then.
     Listened,
     /// Time has passed.
     Tick,
@@ -125,22 +127,22 @@ pub enum Event<O, F> {
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It left with this code.
+    /// It exited with this code.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It wanted more memory than there was for it.
+    /// It ran out of memory.
     OutOfMemory {
-        /// Who found that.
+        /// What ended it.
         by: MemoryCause,
     },
     /// It could not be started, for this reason.
     NotStarted(String),
-    /// Nobody knows (its parent did not get to reap it).
+    /// Unknown, because its parent could not reap it.
     Unknown,
 }
 
-/// Who ended a worker for want of memory.
+/// What ended a worker that ran out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryCause {
     /// The kernel: SIGKILL by its out-of-memory killer.
@@ -159,13 +161,14 @@ impl fmt::Display for MemoryCause {
 }
 
 impl Exit {
-    /// Whether somebody else may have ended it: a signal that a process does not get for what it
-    /// does itself (signal(7)). What ran at that moment may have nothing to do with it.
+    /// Returns whether the end may have come from outside: by a signal that a process does not
+    /// receive for what it does itself (signal(7)). The tasks that ran at that moment may not be
+    /// the cause.
     #[must_use]
     pub fn may_be_from_outside(&self) -> bool {
         match self {
             Self::Signal(number) => signal::may_be_from_outside(*number),
-            // The kernel takes the largest, and the worker knows its own limit.
+            // The kernel kills the largest process, and a worker enforces its own limit.
             Self::Code(_) | Self::OutOfMemory { .. } | Self::NotStarted(_) | Self::Unknown => false,
         }
     }
@@ -186,79 +189,78 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What is to be done. The shell does all of it, in order.
+/// What the shell has to do. It carries out all actions, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<O, F> {
-    /// Start this worker; answered by `WorkerReady` or `WorkerExited`.
+    /// Start this worker. Answered by `WorkerReady` or `WorkerExited`.
     Spawn { worker: WorkerId },
-    /// Hand these tasks to this worker, in this order.
+    /// Send these tasks to this worker, in this order.
     Assign {
         worker: WorkerId,
         tasks: Vec<TaskId>,
     },
-    /// Ask this worker to give these tasks back, if it has not started them.
+    /// Ask this worker to give back those of these tasks that it has not started.
     Revoke {
         worker: WorkerId,
         tasks: Vec<TaskId>,
     },
-    /// See to what this worker has made of the task, which is not the worker's any more;
-    /// answered by `Placed`.
+    /// Place the output of this task, which the worker no longer holds. Answered by `Placed`.
     Place {
-        /// The worker that has done it.
+        /// The worker that did the task.
         worker: WorkerId,
         task: TaskId,
-        /// What there is, as the worker tells it.
+        /// The output, as the worker reports it.
         output: Box<O>,
     },
-    /// Find out whether what a worker calls fatal is: a worker may have been taken over. Answered by
-    /// `Placed`, with a failure that is fatal or may pass.
+    /// Check a failure that a worker calls fatal: the worker may be compromised. Answered by
+    /// `Placed`, with a failure that is fatal or transient.
     Prove {
-        /// The worker that says so.
+        /// The worker that reports the failure.
         worker: WorkerId,
         task: TaskId,
-        /// Why, as the worker tells it.
+        /// The failure, as the worker reports it.
         failure: Box<F>,
     },
-    /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
+    /// Tell this worker, which holds no task, to leave. Answered by `WorkerExited`.
     Dismiss { worker: WorkerId },
-    /// Ask this worker and everything it started to end; answered by `WorkerExited`, or followed
-    /// by `Kill` when [`Limits::kill_after`](super::Limits::kill_after) is over.
+    /// Ask this worker, and everything that it started, to exit. Answered by `WorkerExited`, or
+    /// followed by `Kill` after [`Limits::kill_after`](super::Limits::kill_after).
     Terminate {
         worker: WorkerId,
         reason: KillReason,
     },
-    /// End this worker and everything it started, now; answered by `WorkerExited`.
+    /// Kill this worker, and everything that it started. Answered by `WorkerExited`.
     Kill {
         worker: WorkerId,
         reason: KillReason,
     },
-    /// This task failed for good where it was tried: from now on it is for its next alternative, and no
-    /// other place. It waits for its turn there.
+    /// This task failed at its group permanently, or is out of attempts there. From now on it
+    /// belongs to the group of its next alternative only, and waits there for its turn.
     TurnToAlternative {
         task: TaskId,
         /// Why it failed.
         failure: Box<F>,
     },
-    /// Say when everything that workers have said until now is told; answered by
-    /// [`Event::Listened`].
+    /// Report when everything that workers have sent until now has been passed to the core.
+    /// Answered by [`Event::Listened`].
     Listen,
-    /// This task is finished: write it down.
+    /// This task is finished: write its record.
     Record {
         task: TaskId,
-        /// The worker that answered it, or died of it.
+        /// The worker that answered it, or whose death quarantined it.
         worker: WorkerId,
         /// How it finished.
         verdict: Verdict<O, F>,
-        /// Answers it took, this one included.
+        /// Attempts spent, including this one.
         attempts: u32,
-        /// Leases that a death or a deadline ended, plus one if it was answered at last.
+        /// Deliveries spent on deaths and expired leases, plus one if the task was answered.
         deliveries: u32,
-        /// Time it waited, from when it was last ready until it was last started.
+        /// Time from when it was last ready until it last started.
         queued: Duration,
     },
-    /// Nothing to do, but worth telling.
+    /// Report this. Nothing else has to be done.
     Notify(Notice<F>),
-    /// The run is over; no worker is left. The last action.
+    /// The run has ended, and no worker is left. The last action.
     Finish { ending: Ending<F> },
 }
 
@@ -267,30 +269,30 @@ pub enum Action<O, F> {
 pub enum Verdict<O, F> {
     /// It is done.
     Done(Box<O>),
-    /// It failed for good.
+    /// It failed permanently, or is out of attempts.
     Failed(Box<F>),
-    /// It killed too many workers while it ran alone; the last of them ended like this.
+    /// It killed too many workers while it ran alone. The last of them ended like this.
     Quarantined(Exit),
 }
 
-/// Why a worker is ended.
+/// Why a worker is terminated or killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KillReason {
     /// It was not ready in time.
     StartTimeout,
-    /// This task overran all its limits, while the worker gave signs of life.
+    /// This task exceeded all its limits, while the worker gave signs of life.
     LeaseExpired(TaskId),
-    /// It gave no sign of life for as long as a lease lasts.
+    /// It gave no sign of life for the duration of a lease.
     Silent,
     /// It broke the protocol.
     ProtocolViolation,
     /// It was told to leave, and did not.
     Overstayed,
-    /// The run ends and its time of grace is over.
+    /// The run ends, and the grace period has expired.
     GraceExpired,
-    /// The run ends at once, or ends before it was ready.
+    /// The run ends at once, or began to end before the worker was ready.
     RunEnds,
-    /// Its slot was given up before it was ready.
+    /// Its slot was closed before it was ready.
     Unwanted,
 }
 
@@ -309,55 +311,56 @@ impl fmt::Display for KillReason {
     }
 }
 
-/// A decision of the core that needs no deed, for logs and counters.
+/// A decision of the core that requires no action, for logs and counters.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice<F> {
     /// A failed task will be tried again.
     Retrying {
         task: TaskId,
-        /// Answers so far.
+        /// Attempts so far.
         attempts: u32,
-        /// When, from now.
+        /// Time until the next attempt.
         delay: Duration,
         /// Why it failed.
         failure: Box<F>,
     },
-    /// A task goes back to the queue because its worker died while it ran.
+    /// A task returns to the queue because its worker died while it ran.
     Redelivering {
         task: TaskId,
-        /// Leases that a death or a deadline has ended so far.
+        /// Deliveries spent so far.
         deliveries: u32,
-        /// Workers that died of it: while it ran alone, or because it hung.
+        /// Workers that it killed: it ran alone, or it hung.
         kills: u32,
     },
-    /// A worker is gone that was not told to leave.
+    /// A worker died that was not meant to leave.
     WorkerDied {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
-        /// Why the core had it killed, if it had.
+        /// Why the core terminated or killed it, if it did.
         killed: Option<KillReason>,
-        /// What it was running.
+        /// The tasks that it ran.
         running: Vec<TaskId>,
-        /// How many other tasks it held: not started, or ended and not reported.
+        /// Number of other tasks that it held: not started, or ended but not reported.
         queued: usize,
     },
-    /// A slot stays empty for a while, because its worker died without having done anything.
+    /// A slot stays empty for a while, because its worker died without progress.
     BackingOff {
         /// The worker that died.
         worker: WorkerId,
         delay: Duration,
     },
-    /// A slot stays empty for good, because its workers died one after the other without having
-    /// done anything.
+    /// A slot stays empty permanently, because too many of its workers in a row died without
+    /// progress.
     Retired {
-        /// The last of them.
+        /// The last of these workers.
         worker: WorkerId,
         deaths: u32,
     },
-    /// A worker leaves because it has had all the tasks that one worker may have.
+    /// A worker leaves because it has had its quota of tasks.
     Recycling { worker: WorkerId },
-    /// A message of a worker that is gone, or about a task it does not hold. It changed nothing.
+    /// A message from an earlier epoch, or about a task that the worker does not hold. It changed
+    /// nothing.
     Stale { worker: WorkerId },
 }
 
@@ -366,66 +369,66 @@ pub enum Notice<F> {
 pub enum Ending<F> {
     /// Every task is finished.
     Completed,
-    /// The user ended it; what is unfinished is left for the next run.
+    /// The user ended it. Unfinished tasks are left for the next run.
     Interrupted,
-    /// It could not go on; what is unfinished is left for the next run.
+    /// It could not continue. Unfinished tasks are left for the next run.
     GivenUp(GiveUp<F>),
 }
 
-/// Why a run could not go on.
+/// Why a run could not continue.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GiveUp<F> {
-    /// Too many workers died without having done anything.
+    /// Too many workers died without progress.
     RestartIntensity {
-        /// Deaths without progress within the period, the last included.
+        /// Deaths without progress within the period, including the last.
         deaths: u32,
         period: Duration,
-        /// How the last of them ended.
+        /// How the last of these workers ended.
         last: Exit,
     },
-    /// More tasks failed than the user wants to see.
+    /// More tasks failed than the user allows.
     TooManyFailures { failed: u64 },
-    /// The run has had its time.
+    /// The time limit of the run has expired.
     TimeIsUp,
     /// Every slot is retired.
     AllRetired {
         /// How the last worker ended.
         last: Exit,
     },
-    /// A worker met a failure that no task can survive.
+    /// A worker reported a failure that is fatal for the run, and the check confirmed it.
     Fatal(Box<F>),
-    /// Something outside the core.
+    /// A reason outside the core.
     Other(String),
 }
 
-/// When the core wants to be woken, and for what.
+/// When the core must be called, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
     pub at: Instant,
-    /// For what.
+    /// What is due then.
     pub cause: DeadlineCause,
 }
 
 /// What the core waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeadlineCause {
-    /// A failed task's next attempt.
+    /// The next attempt of a failed task.
     Retry,
     /// The end of a lease.
     Lease,
-    /// The time limit for a worker to be ready.
+    /// The time limit for a worker to become ready.
     Start,
     /// The time limit for a dismissed worker to leave.
     Leave,
-    /// A slot's pause after a death without progress.
+    /// The end of a slot's pause after a death without progress.
     Respawn,
-    /// The end of the time of grace.
+    /// The end of the grace period.
     Grace,
-    /// A worker that was asked to end, and has not.
+    /// The time limit for a worker that was asked to exit.
     Kill,
-    /// The end of a group's pause, or the next turn under a limited rate.
+    /// The end of a group's pause, or the next turn under a rate limit.
     Pace,
-    /// The end of the time that the run has.
+    /// The time limit of the run.
     RunTime,
 }
 

@@ -1,21 +1,21 @@
-//! Groups and their ready tasks: fair turns between groups, and a cap on what one group is asked at once.
+//! Groups and their ready tasks: fair turns between groups, and a cap on the load of one group.
 //!
-//! Groups with ready tasks and room under the cap stand in a rotation. The next turn is that of the
-//! group with the least load, and among those of the one that has waited longest (max-min
-//! fairness): while others wait, a group that is slow keeps no more places than its share, however
-//! many tasks it has. A group at its cap steps out of the rotation until it has room again, so
+//! Groups that have ready tasks and room under the cap are in a rotation. The group with the least
+//! load is next, and among those with the same load the one that has waited longest (max-min
+//! fairness). While others wait, a slow group therefore keeps no more than its share of places,
+//! however many tasks it has. A group at its cap leaves the rotation until it has room again, so
 //! that it costs the others nothing.
 //!
-//! A group can also be at **rest**: until a moment, it gets nothing.
+//! A group can also **rest**: it gets nothing until a given time.
 //!
-//! A group's **load** is the most tasks that can run against it at once: over all workers, the
-//! tasks of the group that the worker holds, or its concurrency if that is less. (A worker that
-//! holds nine tasks of a group and runs one at a time asks that group once at a time.)
+//! A group's **load** is the most tasks that can run against it at once: the sum, over all workers,
+//! of the tasks of the group that the worker holds, or of its concurrency if that is less. (A
+//! worker that holds nine tasks of a group and runs one at a time adds one to the load.)
 //!
-//! A group that pushes back has bounds of its own, below the cap (`groups/manners.rs`).
+//! A group that pushes back has limits of its own, below the cap (`groups/manners.rs`).
 //!
-//! A group is **heard** from if its latest task was answered. One that is not may be kept below
-//! a load of its own ([`Groups::restrain`]).
+//! A group is **silent** until it answers a task, and again while the latest task failed without an
+//! answer. The load of silent groups can be limited ([`Groups::restrain`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -31,37 +31,37 @@ use manners::Manners;
 /// A group with unfinished tasks, wherever those are.
 #[derive(Debug, Default)]
 struct Group {
-    /// Its ready tasks.
+    /// The ready tasks.
     tasks: VecDeque<TaskId>,
     load: u32,
     unfinished: u32,
     heard: bool,
-    /// How it takes what it is asked.
+    /// How it treats requests.
     manners: Manners,
-    /// When it came to where it stands in the rotation, counted in turns.
+    /// When it last moved to the end of those with its load, counted in turns.
     turn: u64,
 }
 
-/// Where a group stands in the rotation: those with the least load first.
+/// The place of a group in the rotation: those with the least load are first.
 type Standing = (u32, u64, GroupId);
 
-/// See the module.
+/// All groups with unfinished tasks, and their rotation.
 #[derive(Debug)]
 pub(super) struct Groups {
     cap: Option<u32>,
-    /// Most load of a group that is not heard from.
+    /// The most load of a silent group.
     restraint: Option<u32>,
     /// Exactly the groups with unfinished tasks.
     groups: BTreeMap<GroupId, Group>,
-    /// Until when groups are at rest; and the same in the order of time.
+    /// Until when groups rest; and the same in order of time.
     resting: BTreeMap<GroupId, Instant>,
     wakes: BTreeSet<(Instant, GroupId)>,
-    /// Exactly the groups with tasks and room that are not at rest, each once.
+    /// Exactly the groups that have ready tasks and room and do not rest, each once.
     rotation: BTreeSet<Standing>,
-    /// Turns so far.
+    /// Number of turns so far.
     turns: u64,
     len: usize,
-    /// Tasks of the groups in the rotation.
+    /// Ready tasks of the groups in the rotation.
     available: usize,
 }
 
@@ -80,13 +80,13 @@ impl Groups {
         }
     }
 
-    /// One more task of `group` is unfinished.
+    /// Adds an unfinished task to `group`.
     pub(super) fn enter(&mut self, group: GroupId) {
         self.groups.entry(group).or_default().unfinished += 1;
     }
 
-    /// A task of `group`, which is in no queue and with no worker, is finished. With its last task
-    /// a group is forgotten.
+    /// Removes a finished task of `group`, which is in no queue and with no worker. A group without
+    /// tasks is forgotten.
     pub(super) fn leave(&mut self, group: GroupId) {
         if let Some(entry) = self.groups.get_mut(&group) {
             entry.unfinished -= 1;
@@ -96,30 +96,29 @@ impl Groups {
         }
     }
 
-    /// Groups with unfinished tasks.
+    /// Returns the number of groups with unfinished tasks.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
     }
 
-    /// Notes whether the latest task of `group` was answered.
+    /// Notes whether `group` answered its latest task.
     pub(super) fn hear(&mut self, group: GroupId, heard: bool) {
         if let Some(entry) = self.groups.get_mut(&group) {
             entry.heard = heard;
         }
     }
 
-    /// From now on a group that is not heard from gets no turn that would take its load beyond
-    /// `most`.
+    /// Gives a silent group no more turns that would take its load beyond `most`.
     pub(super) fn restrain(&mut self, most: Option<u32>) {
         self.restraint = most;
     }
 
-    /// Ready tasks in all.
+    /// Returns the number of ready tasks.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Ready tasks of groups that may have a turn.
+    /// Returns the number of ready tasks of groups that may have a turn.
     pub(super) fn available(&self) -> usize {
         let restrained = self.restraint.map_or(0, |most| {
             let loaded = self.rotation.range((most, 0, GroupId(0))..);
@@ -147,18 +146,18 @@ impl Groups {
         self.update(group, was);
     }
 
-    /// The next group whose turn it is.
+    /// Returns the group whose turn is next.
     pub(super) fn next_group(&self) -> Option<GroupId> {
         self.turns().map(|(_, group)| group).next()
     }
 
-    /// The load of that group.
+    /// Returns the load of the group whose turn is next.
     pub(super) fn least_load(&self) -> Option<u32> {
         self.turns().map(|(load, _)| load).next()
     }
 
-    /// Whether `group`, which has been given something, may be given more before any other has
-    /// its turn: if it gave up a place, that would be its own again.
+    /// Returns whether `group`, which was just given a task, may be given more before another group
+    /// has its turn: if it gave up a place, it would be the next to get it.
     pub(super) fn keeps_turn(&self, group: GroupId) -> bool {
         let load = self.groups.get(&group).map_or(0, |entry| entry.load);
         self.turns()
@@ -166,7 +165,7 @@ impl Groups {
             .is_none_or(|(least, _)| least >= load)
     }
 
-    /// The groups that may have a turn, in the order of their turns, each with its load.
+    /// Returns the groups that may have a turn, in the order of their turns, each with its load.
     fn turns(&self) -> impl Iterator<Item = (u32, GroupId)> + '_ {
         self.rotation
             .iter()
@@ -182,7 +181,7 @@ impl Groups {
         !entry.heard && self.restraint.is_some_and(|most| entry.load >= most)
     }
 
-    /// A group with a ready task, whether it has room or not.
+    /// Returns a group with a ready task, whether it has room or not.
     pub(super) fn any_group(&self) -> Option<GroupId> {
         self.groups
             .iter()
@@ -190,12 +189,12 @@ impl Groups {
             .map(|(&id, _)| id)
     }
 
-    /// Whether `group` has a ready task.
+    /// Returns whether `group` has a ready task.
     pub(super) fn has_ready(&self, group: GroupId) -> bool {
         self.groups.get(&group).is_some_and(|h| !h.tasks.is_empty())
     }
 
-    /// Whether one more task may run against `group` now.
+    /// Returns whether one more task may run against `group` now.
     pub(super) fn has_room(&self, group: GroupId) -> bool {
         self.groups
             .get(&group)
@@ -203,18 +202,18 @@ impl Groups {
             && !self.is_resting(group)
     }
 
-    /// Whether `group` is to get nothing now.
+    /// Returns whether `group` rests.
     pub(super) fn is_resting(&self, group: GroupId) -> bool {
         self.resting.contains_key(&group)
     }
 
-    /// Whether a worker that asks `group` as often as it can may hold more of it ahead: it begins that
-    /// whenever it likes.
+    /// Returns whether a worker that runs as many tasks of `group` as it can may hold more of them
+    /// ahead. The worker decides when it starts those.
     pub(super) fn may_hold_ahead(&self, group: GroupId) -> bool {
         !self.is_resting(group) && !self.is_under_pressure(group)
     }
 
-    /// Gives `group` nothing until then, or for longer if that was said before.
+    /// Makes `group` rest until `until`, or until a later time that was set before.
     pub(super) fn rest(&mut self, group: GroupId, until: Instant) {
         let was = self.standing(group);
         let earlier = self.resting.get(&group).copied();
@@ -227,7 +226,7 @@ impl Groups {
         self.update(group, was);
     }
 
-    /// Ends every rest that is over.
+    /// Ends every rest whose time has come.
     pub(super) fn wake(&mut self, now: Instant) {
         while let Some(&(until, group)) = self.wakes.first()
             && until <= now
@@ -239,17 +238,17 @@ impl Groups {
         }
     }
 
-    /// When the next rest is over.
+    /// Returns when the next rest ends.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         self.wakes.first().map(|&(until, _)| until)
     }
 
-    /// The task at the head of `group`'s queue, which stays there.
+    /// Returns the task at the front of `group`'s queue, and leaves it there.
     pub(super) fn peek(&self, group: GroupId) -> Option<TaskId> {
         self.groups.get(&group)?.tasks.front().copied()
     }
 
-    /// Takes the next task of `group`, which goes behind the others of its load.
+    /// Takes the next task of `group`, and moves the group behind the others of its load.
     pub(super) fn pop(&mut self, group: GroupId) -> Option<TaskId> {
         let was = self.standing(group);
         let task = self.groups.get_mut(&group)?.tasks.pop_front()?;
@@ -259,14 +258,14 @@ impl Groups {
         Some(task)
     }
 
-    /// One more task may run against `group`.
+    /// Adds one to the load of `group`.
     pub(super) fn add_load(&mut self, group: GroupId) {
         let was = self.standing(group);
         self.groups.entry(group).or_default().load += 1;
         self.update(group, was);
     }
 
-    /// One task less may run against `group`.
+    /// Subtracts one from the load of `group`.
     pub(super) fn remove_load(&mut self, group: GroupId) {
         let was = self.standing(group);
         if let Some(entry) = self.groups.get_mut(&group) {
@@ -275,7 +274,8 @@ impl Groups {
         self.update(group, was);
     }
 
-    /// Where `group` stands in the rotation, if it does, and with how many tasks.
+    /// Returns the place of `group` in the rotation and the number of its ready tasks, if it is
+    /// there.
     fn standing(&self, group: GroupId) -> Option<(Standing, usize)> {
         let entry = self.groups.get(&group)?;
         let room = entry.load < self.most_load(entry) && !self.is_resting(group);
@@ -283,7 +283,7 @@ impl Groups {
         stands.then_some(((entry.load, entry.turn, group), entry.tasks.len()))
     }
 
-    /// Puts `group` where it belongs after a change; `was` is where it stood before.
+    /// Moves `group` to its place after a change; `was` is its earlier place.
     fn update(&mut self, group: GroupId, was: Option<(Standing, usize)>) {
         let is = self.standing(group);
         let tasks = |standing: Option<(Standing, usize)>| standing.map_or(0, |(_, tasks)| tasks);
@@ -306,7 +306,7 @@ impl Groups {
         }
     }
 
-    /// Puts `group` behind the others of its load, if it stands in the rotation.
+    /// Moves `group` behind the others of its load, if it is in the rotation.
     fn queue_up(&mut self, group: GroupId) {
         let Some((standing, _)) = self.standing(group) else {
             return;
@@ -343,14 +343,14 @@ impl Groups {
         Ok(())
     }
 
-    /// How many unfinished tasks each group has.
+    /// Returns the number of unfinished tasks of each group.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = (GroupId, u32)> + '_ {
         self.groups
             .iter()
             .map(|(&group, entry)| (group, entry.unfinished))
     }
 
-    /// The load of each group that has any.
+    /// Returns the load of each group that has any.
     pub(super) fn loads(&self) -> impl Iterator<Item = (GroupId, u32)> + '_ {
         self.groups
             .iter()
@@ -401,7 +401,7 @@ mod tests {
         let order = std::iter::from_fn(|| {
             let group = groups.next_group()?;
             let task = take(&mut groups)?;
-            // It is done at once.
+            // It ends at once.
             groups.remove_load(group);
             Some(task)
         });
@@ -458,7 +458,7 @@ mod tests {
             put(&mut groups, A, n);
             put(&mut groups, B, 100 + n);
         }
-        // Six places. What is asked of A never ends, what is asked of B does at once.
+        // There are six places. Tasks of A never end, and those of B end at once.
         let mut of_a = 0;
         for _ in 0..30 {
             let mut of_b = 0;

@@ -1,27 +1,27 @@
-//! The ends of leases: when each is over without a sign of life, and what comes before that has consequences.
+//! When leases expire without a sign of life, and what the core does before that has consequences.
 //!
 //! ```text
-//!   waiting ---- one is over: `Listen` is said ----> listening
+//!   waiting ------- one expires: `Listen` ---------> listening
 //!      ^                                                 |
-//!      +---- `Listened`: what was over then has ended ---+
+//!      +---- `Listened`: those leases have ended --------+
 //! ```
 //!
-//! A sign of life may be on its way when a lease is over. So nobody is blamed before all is heard that was
-//! said until then; a lease that is renewed meanwhile goes on. The leases of a worker that is being ended
-//! are not here any more.
+//! A sign of life may be on its way when a lease expires. So no worker is blamed before the core
+//! has received everything that was sent until then, and a lease that is renewed in that time
+//! continues. The leases of a worker that is being terminated are not kept here.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use protocol::TaskId;
 
-/// See the module.
+/// All leases that can expire.
 #[derive(Debug)]
 pub(super) struct Leases {
-    /// How long one lasts without a sign of life.
+    /// How long a lease lasts without a sign of life.
     timeout: Duration,
     ends: BTreeSet<(Instant, TaskId)>,
-    /// When listening began.
+    /// When listening began, if it has.
     listening: Option<Instant>,
 }
 
@@ -34,31 +34,31 @@ impl Leases {
         }
     }
 
-    /// A lease on `task` begins; when it is over.
+    /// Starts a lease on `task`, and returns when it expires.
     pub(super) fn grant(&mut self, now: Instant, task: TaskId) -> Instant {
         let end = now + self.timeout;
         self.ends.insert((end, task));
         end
     }
 
-    /// A sign of life prolongs the lease on `task`, which would be over at `end`; when it is over now.
+    /// Renews the lease on `task`, which would expire at `end`, and returns when it expires now.
     pub(super) fn renew(&mut self, now: Instant, end: Instant, task: TaskId) -> Instant {
         self.forget(end, task);
         self.grant(now, task)
     }
 
-    /// The lease on `task`, which would be over at `end`, does not end by itself any more.
+    /// Removes the lease on `task`, which would expire at `end`.
     pub(super) fn forget(&mut self, end: Instant, task: TaskId) {
         self.ends.remove(&(end, task));
     }
 
-    /// When somebody is to listen, because a lease is over.
+    /// Returns when listening must begin, because a lease expires.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let first = self.ends.first().filter(|_| self.listening.is_none());
         first.map(|&(end, _)| end)
     }
 
-    /// Begins to listen if that is due; whether it is.
+    /// Begins to listen if a lease has expired, and returns whether it did.
     pub(super) fn listen(&mut self, now: Instant) -> bool {
         let is_due = self.next_end().is_some_and(|end| end <= now);
         if is_due {
@@ -67,7 +67,8 @@ impl Leases {
         is_due
     }
 
-    /// All is heard that was said until listening began: the leases that were over by then, and are.
+    /// Ends listening: everything that was sent before it began has been received. Removes and
+    /// returns the leases that had expired by then and were not renewed.
     pub(super) fn listened(&mut self) -> Vec<TaskId> {
         let Some(until) = self.listening.take() else {
             return Vec::new();
@@ -79,7 +80,7 @@ impl Leases {
         over.map(|(_, task)| task).collect()
     }
 
-    /// Every lease lasts so much longer.
+    /// Extends every lease by `pause`.
     pub(super) fn extend(&mut self, pause: Duration) {
         let ends = std::mem::take(&mut self.ends).into_iter();
         self.ends = ends.map(|(end, task)| (end + pause, task)).collect();
@@ -89,7 +90,7 @@ impl Leases {
         self.ends.len()
     }
 
-    /// Whether there is a lease on `task` that ends then.
+    /// Returns whether there is a lease on `task` that expires at `end`.
     pub(super) fn has(&self, end: Instant, task: TaskId) -> bool {
         self.ends.contains(&(end, task))
     }
@@ -99,7 +100,8 @@ impl Leases {
 mod tests {
     use super::*;
 
-    /// A step at a second: with a task, and with the second at which its lease would be over.
+    /// A step. Numbers are the second at which it happens, the second at which the lease would have
+    /// expired, and the task.
     enum Step {
         Grant(u64, u64),
         Renew(u64, u64, u64),
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn nobody_is_blamed_before_all_is_heard() {
         use Step::{Extend, Forget, Grant, Listen, Listened, Renew};
-        // What happens, with leases of ten seconds; then when there is to be listened.
+        // Steps, with leases of ten seconds; then the second at which listening must begin.
         let rows = [
             (vec![], None),
             (vec![Grant(0, 1), Grant(2, 2)], Some(10)),
@@ -133,7 +135,7 @@ mod tests {
                 ],
                 Some(20),
             ),
-            // It became silent too long while there was listened for another.
+            // The lease of the other task expires after listening for the first has begun.
             (
                 vec![
                     Grant(0, 1),

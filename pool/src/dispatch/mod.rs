@@ -1,33 +1,43 @@
-//! The core: decides who does what next. A pure state machine.
+//! The core: a pure state machine that makes all decisions of a run.
 //!
-//! Events go in ([`Dispatcher::handle`]), actions come out ([`Dispatcher::poll_action`], to be
-//! drained after every event), and it says when it wants to be woken
-//! ([`Dispatcher::poll_timeout`]). Time is a parameter, randomness a seed, iteration order
-//! deterministic: the same events at the same times give the same actions.
+//! The caller passes events to [`Dispatcher::handle`], and then drains [`Dispatcher::poll_action`]
+//! and carries out the actions in order. [`Dispatcher::poll_timeout`] returns when the core must be
+//! called again, even if nothing happens. Time is a parameter, random choices come from a seed, and
+//! the order of iteration is deterministic. The same events at the same times therefore give the
+//! same actions.
 //!
-//! It must not do I/O, read a clock, start a thread, know a URL, or know how a worker is made:
-//! every pool, process or not, runs on it unchanged.
+//! A step handles the events that have arrived, acts on the deadlines that have passed, starts
+//! workers, hands out tasks, and asks for tasks back.
+//!
+//! The core must not do I/O, read a clock, start a thread, know a URL, or know how a worker is
+//! started. Every pool, of processes or of threads, uses it unchanged.
 //!
 //! # Its machines
 //!
 //! | machine | what it knows |
 //! | --- | --- |
-//! | `course.rs` | whether the run goes on, ends or is over, and whether more input may come |
-//! | `queue.rs` | what waits, where, and whose turn is next; in it `groups.rs`, the load and the turns of each group |
-//! | `suspects.rs` | which tasks are to run alone |
-//! | `leases.rs` | when leases end without a sign of life |
-//! | `slots.rs` | every `slot.rs`: its worker's state, and what the worker holds |
+//! | `course.rs` | whether the run is running, ending or finished, and whether more input may come |
+//! | `queue.rs` | which tasks wait, where, and which is next; its `groups.rs` holds the load and the turns of each group |
+//! | `suspects.rs` | which tasks must run alone |
+//! | `leases.rs` | when each lease expires without a sign of life |
+//! | `slots.rs` | every `slot.rs`: the state of its worker, and the tasks that the worker holds |
 //! | `backoff.rs` | how often workers died without progress |
-//! | `blame.rs` | whose fault a death is: two tables, no state |
+//! | `blame.rs` | what caused a death, and which task is to blame: two tables, no state |
 //!
-//! Each has private fields and tests of its own, and knows no other. [`Dispatcher`] has the tasks, and
-//! joins the machines: an event becomes calls to several of them, and actions. The invariants that join them
-//! stand in `audit.rs`.
+//! Each machine has private fields and tests of its own, and knows none of the others.
+//! [`Dispatcher`] holds the tasks and connects the machines: it turns an event into calls of
+//! several machines, and into actions. It is spread over several files: `answers.rs` for events
+//! about tasks, `supervise.rs` for events about workers, `assign.rs` and `chunks.rs` for handing
+//! tasks out, `pushback.rs` and `pace.rs` for failures, `ending.rs`, `resize.rs`, and `view.rs` for
+//! reading the state. `audit.rs` checks the invariants that involve more than one machine.
 //!
-//! # A task's way
+//! A **group** is a set of tasks that share limits; for downloads, the tasks of one host. A task is
+//! held **ahead** if its worker has no room to run it yet.
+//!
+//! # The life of a task
 //!
 //! ```text
-//!                 +---------------------- Released, or its worker died and did not run it
+//!                 +---------------------- Released, or not running when its worker died
 //!                 v                                |
 //! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> done
 //!                 ^                             |  |  |                    |   |
@@ -38,17 +48,17 @@
 //!                          +-----------------------|--- Placed, transient -+
 //!              Suspects <-- its worker died -------+
 //!                 |  ^      while it ran           |
-//!        Assign,  |  |                             +--- and it ran alone, for the last
-//!        alone    +--+                                  time tolerated ------------> quarantined
+//!        Assign,  |  |                             +--- the last tolerated death
+//!        alone    +--+                                  while it ran alone ------> quarantined
 //! ```
 //!
-//! A task that fails for good at its group and has an alternative is `Ready` again, for the alternative's group
-//! (`alternatives.rs`).
+//! A task that has failed at its group permanently, or is out of attempts there, becomes `Ready`
+//! again for the group of its next alternative, if it has one (`alternatives.rs`).
 //!
-//! A task in `Placing` is done by its worker and still to be seen to, or has a failure that its worker calls fatal, which is tried
-//! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers
-//! it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
-//! handed out.
+//! A task in `Placing` has been answered by its worker. Its output is being placed; or its worker
+//! calls the failure fatal, and that is being checked ([`Action::Prove`]). The task has no lease:
+//! the death of its worker neither blames nor redelivers it. While as many tasks as
+//! [`Limits::placing`] are in this state, no task is handed out.
 
 mod alternatives;
 mod answers;
@@ -98,15 +108,15 @@ use slots::Slots;
 use suspects::Suspects;
 use task::Task;
 
-/// The core of a run. See the module.
+/// The core of a run: its tasks, and the machines of this [module](self).
 #[derive(Debug)]
 pub struct Dispatcher<O, F> {
     limits: Limits,
     rng: fastrand::Rng,
     course: Course<F>,
-    /// When it was last told anything.
+    /// The time of the last call.
     now: Instant,
-    /// The unfinished tasks, each in the place it says.
+    /// The unfinished tasks. Each is in the place that it names.
     tasks: BTreeMap<TaskId, Task>,
     queue: Queue,
     suspects: Suspects,
@@ -120,7 +130,7 @@ pub struct Dispatcher<O, F> {
 }
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// A run that has not begun, at the moment `now`.
+    /// Creates the core of a run that starts at `now`.
     #[must_use]
     pub fn new(limits: Limits, now: Instant) -> Self {
         let mut slots = Slots::new(limits.concurrency, limits.prefetch);
@@ -145,15 +155,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Takes in what happened. Drain [`poll_action`](Self::poll_action) afterwards.
+    /// Handles one event. Drain [`poll_action`](Self::poll_action) afterwards.
     ///
-    /// `now` must not go backwards from call to call.
+    /// `now` must not decrease from call to call.
     pub fn handle(&mut self, now: Instant, event: Event<O, F>) {
         self.handle_all(now, [event]);
     }
 
-    /// Takes in all that happened since the last call, in order, before anything more is handed out:
-    /// so whoever told of the end of several tasks is given several at once.
+    /// Handles `events` in order, and only then hands out tasks: a worker that has reported the end
+    /// of several tasks gets several at once.
     pub fn handle_all(&mut self, now: Instant, events: impl IntoIterator<Item = Event<O, F>>) {
         if self.course.is_finished() {
             return;
@@ -173,7 +183,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             while self.rebalance() {}
         }
         self.settle(now);
-        // So that whoever asks changes nothing.
+        // So that reading the state does not change it.
         self.slots.whole();
     }
 
@@ -238,13 +248,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// The next thing to do, if there is one.
+    /// Returns the next action to carry out, if there is one.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action<O, F>> {
         self.actions.pop_front()
     }
 
-    /// When [`Event::Tick`] is wanted at the latest, and why.
+    /// Returns the latest time at which the core needs [`Event::Tick`], and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let retry = self
@@ -284,8 +294,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .map(|(at, cause)| Deadline { at, cause })
     }
 
-    /// Whether more of the input should be offered now. Offering more is allowed, but is not
-    /// needed to keep every worker busy.
+    /// Returns whether more of the input should be offered now. Offering more is always allowed,
+    /// but not needed to keep every worker busy.
     #[must_use]
     pub fn wants_tasks(&self) -> bool {
         if self.limits.policy == Policy::Chunked {

@@ -1,4 +1,5 @@
-//! Manners and patience: how fast tasks are handed out, how long is tried, when enough is enough.
+//! Pauses, delays and limits on failures: when a group rests, when a task is retried, and when too
+//! many have failed.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use super::event::{Ending, GiveUp, GroupId};
 use super::task::Place;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// The group of `id` asked for a pause: nobody gets anything of it, and what is held ahead of
-    /// it is asked back. What runs goes on.
+    /// Makes the group of `id` rest for `pause`: it gets no more tasks, and workers are asked for
+    /// those that they hold ahead. Running tasks continue.
     pub(super) fn rest_group(&mut self, now: Instant, id: TaskId, pause: Duration) {
         let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return;
@@ -20,14 +21,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.recall_group(id, group);
     }
 
-    /// Asks back what is held ahead of `group`, of which `id` was just answered.
+    /// Asks workers to give back the tasks of `group` that they hold ahead, except `id`, which was
+    /// just answered.
     pub(super) fn recall_group(&mut self, id: TaskId, group: GroupId) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             if !slot.is_ready() || slot.held_of(group) == 0 {
                 continue;
             }
-            // The task itself is answered, whether its worker said that it had started it or not.
+            // That task is answered, even if its worker has not reported its start.
             let others = slot.queue().iter().filter(|&&other| other != id);
             let ahead = others.filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
@@ -40,7 +42,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// How long `id` waits before it is tried again, if it is.
+    /// Returns how long `id` waits before it is retried, or `None` if it is not.
     pub(super) fn delay_of_retry(
         &mut self,
         now: Instant,
@@ -64,7 +66,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         in_time.then_some(delay)
     }
 
-    /// Ends the run if more tasks failed than it may have.
+    /// Ends the run if more tasks have failed than the limit allows.
     pub(super) fn count_failures(&mut self, now: Instant) {
         let (failed, finished) = (self.counts.failed, self.counts.finished());
         let limit = self.limits.max_failures;

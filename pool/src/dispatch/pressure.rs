@@ -1,43 +1,45 @@
-//! How much a group that pushes back is asked: a machine of its own, one for each such group.
+//! The limits of a group that pushes back: a machine of its own, one for each such group.
 //!
-//! A group can push back for two reasons, and its refusal does not say which: too much was asked at
-//! once (the **window**), or too soon after each other (the **interval**).
+//! A group can push back for two reasons, and its refusal does not say which: too many tasks at
+//! once (the **window** is too large), or too little time between tasks (the **interval** is too
+//! short).
 //!
 //! ```text
 //!              refused, at a load that it has not borne       refused, at a load that it has borne
 //!            +------------------------------------------+   +-------------------------------------+
 //!            v                                          |   v                                     |
-//!   window = that load - 1;  it doubles what a probe    |   interval = 1.1 times the one refused; |
-//!            takes, if it was a probe                   |   twice, if nothing was served since    |
+//!   window = that load - 1;  a refused probe doubles    |   interval = 1.1 times the one refused; |
+//!            the number needed for the next             |   twice, if nothing was served since    |
 //!            |                                          |   |                                     |
 //!            +-- served at this load for long: window + 1   +-- served: interval shrinks by 0.4 %,
 //!                (a probe; it comes with an interval that       by 5 % while far from what was
 //!                raises the rate by a quarter at most)          refused, faster after a long calm
 //! ```
 //!
-//! A load of one at a time is always borne: what is refused then came too soon.
+//! A load is **borne** once [`PROOF`] tasks in a row were served at it. A load of one always is: a
+//! task that is refused then came too soon.
 //!
-//! When the window is as large as it can be and no interval is needed, the pressure is over.
+//! When the window is at its maximum and no interval is needed, the pressure ends.
 //!
-//! Some groups fail at random, whatever they are asked: a restraint would cost time and spare nothing.
-//! So each refusal is set against [`ROW`] answers before it, and only one more than that changes
-//! anything. And where refusals stay as frequent while less is asked and served, the group is
-//! **erratic**: the restraint is lifted until several refusals come in a row.
+//! Some groups fail at random, at any load and rate. To restrain them would cost time and prevent
+//! nothing. Each refusal is therefore set against the [`ROW`] answers before it, and only one more
+//! than that changes anything. If refusals are as frequent when less is asked and served, the group
+//! is **erratic**: the restraint is lifted until several refusals come in a row.
 //!
-//! The first interval begins at the time between tasks; none is made longer by what was measured. A
-//! group whose tasks wait for the turns of others serves few a second, and that says nothing about what
-//! it could serve.
+//! The first interval starts from the time between tasks. Measured rates never lengthen an
+//! interval: a group whose tasks wait for the turns of others serves few a second, which does not
+//! show how many it could serve.
 
 use std::time::{Duration, Instant};
 
-/// When something was asked of a group, and how much was asked of it at that time, this included.
+/// When a task of a group was assigned, and the load of the group then, including this task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) at: Instant,
     pub(super) load: u32,
 }
 
-/// What was served since when.
+/// The tasks served since a given time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) since: Instant,
@@ -45,58 +47,59 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// The mean time from one to the next.
+    /// Returns the mean time from one to the next.
     fn interval(self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since) / self.served.max(1)
     }
 }
 
-/// Served in a row at a load before it counts as borne, and before the first probe of one more.
+/// Tasks served in a row at a load before it counts as borne, and before the first probe of one
+/// more.
 const PROOF: u32 = 3;
-/// Most that must be served between two probes.
+/// Most tasks that must be served between two probes.
 const MOST_NEEDED: u32 = 512;
-/// Served since a refusal before the next one begins another span.
+/// Tasks that must be served after a refusal for the next refusal to start a new span.
 const SPAN: u32 = 16;
-/// Served for each refusal that may be chance.
+/// Tasks served for each refusal that may be chance.
 const ROW: u32 = 16;
-/// Refusals in a row that may be chance, after so much was served that they are no more than the
-/// usual share.
+/// Refusals in a row that may be chance, if enough tasks were served before that they do not exceed
+/// the usual share.
 const CHANCES: u32 = 2;
-/// Answers after which it is asked whether the restraint pays.
+/// Answers after which a trial judges whether the restraint pays.
 const TRIAL: u32 = 32;
-/// Runs of refusals within a trial that are too many for a group that is asked what it can bear.
+/// Runs of refusals within a trial that are too many for a group within its limits.
 const MANY_RUNS: u32 = 2;
-/// How much slower a group that is asked too much does not become by being asked less.
+/// A group that was asked too much becomes slower by less than this factor when it is asked less.
 const SLOWER: f64 = 1.15;
-/// Refusals in a row that an erratic group hardly gives by chance.
+/// Refusals in a row that an erratic group is unlikely to give by chance.
 const NO_CHANCE: u32 = 6;
-/// Served in a row after which the interval shrinks twice as fast.
+/// Tasks served in a row after which the interval shrinks twice as fast.
 const CALM: u32 = 24;
-/// Seconds without a refusal after which the interval shrinks twice as fast: one more refusal in some
-/// seconds is no burden, and a group that is asked slowly would take long to be asked faster.
+/// Seconds without a refusal after which the interval shrinks twice as fast. A refusal every few
+/// seconds is no burden, and a slow interval would otherwise take long to shrink.
 const CALM_SECONDS: u32 = 2;
-/// Served in a row after which the pressure may be over.
+/// Tasks served in a row after which the pressure may end.
 const OVER: u32 = 64;
-/// The first interval of a group that refuses what is asked alone.
+/// The first interval of a group that refuses a task at a load of one.
 const FIRST_INTERVAL: Duration = Duration::from_millis(10);
-/// No interval is shorter: it would cost more than it spares.
+/// The shortest interval. A shorter one would cost more than it prevents.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
-/// How far refusals alone lengthen the interval.
+/// The longest interval that refusals alone can cause.
 const MOST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Whether a restraint pays: refusals become fewer, or as much is served as before.
+/// Checks whether a restraint pays: refusals become fewer, or as much is served as before.
 #[derive(Debug)]
 struct Trial {
     since: Instant,
     served: u32,
     refused: u32,
-    /// Refusals in a row so far.
+    /// The number of refusals in the present row.
     row: u32,
-    /// Runs of refusals in this trial; and in the fastest one so far, with its mean time from one
-    /// served to the next.
+    /// Runs of refusals in this trial; and those in the fastest trial so far, with its mean time
+    /// between tasks served.
     runs: u32,
     before: Option<(u32, Duration)>,
-    /// It does not.
+    /// The restraint does not pay.
     is_erratic: bool,
 }
 
@@ -144,7 +147,7 @@ impl Trial {
                 Some((before, fastest)) if interval >= fastest.mul_f64(SLOWER) => {
                     self.is_erratic |= runs * 4 >= before * 3;
                     if interval >= fastest * 2 {
-                        // That one may have had bad luck.
+                        // That trial may have had bad luck.
                         self.before = Some(((before * 3 / 4).max(2 * MANY_RUNS), fastest));
                     }
                 }
@@ -157,33 +160,35 @@ impl Trial {
     }
 }
 
-/// See the module.
+/// The limits of one group, and the measurements that they follow.
 #[derive(Debug)]
 pub(super) struct Pressure {
-    /// Most load.
+    /// Most load allowed.
     window: u32,
-    /// Load that it has borne.
+    /// The load that it has borne.
     borne: u32,
-    /// Served in a row while the window was full.
+    /// Tasks served in a row while the window was full.
     streak: u32,
-    /// How long such a row must be for a probe.
+    /// Length of such a row that is needed for a probe.
     needed: u32,
-    /// Shortest time from one task to the next; zero for none.
+    /// Shortest time from one assignment to the next; zero for none.
     interval: Duration,
-    /// The last interval that was too short; zero if that is not known.
+    /// The last interval that was too short; zero if unknown.
     too_short: Duration,
-    /// When the interval was last made longer: a refusal of what was asked before says nothing new.
+    /// When the interval was last lengthened. A refusal of a task that was assigned earlier says
+    /// nothing new.
     lengthened: Option<Instant>,
-    /// Refusals since the last one served that lengthened the interval.
+    /// Refusals since a task was last served that lengthened the interval.
     refused: u32,
-    /// When it refused last, and what it served since.
+    /// When it last refused a task, and how many it has served since.
     refused_at: Instant,
     calm: u32,
     /// Whether anything was served between the last two refusals.
     served_between: bool,
-    /// The span before the present one, and that.
+    /// The previous and the present span.
     spans: [Span; 2],
-    /// Served that was not set against a refusal yet, at most [`CHANCES`] times [`ROW`].
+    /// Tasks served that have not been set against a refusal yet, at most [`CHANCES`] times
+    /// [`ROW`].
     credit: u32,
     trial: Trial,
     last_asked: Option<Instant>,
@@ -194,7 +199,8 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Of a group that bore up to `load`, as far as is known, and served `past`.
+    /// Creates the limits of a group that could bear up to `load`, as far as is known, and served
+    /// `past`.
     pub(super) fn new(now: Instant, past: Span, load: u32) -> Self {
         Self {
             window: load,
@@ -223,21 +229,22 @@ impl Pressure {
         }
     }
 
-    /// Most that may be asked of the group at once.
+    /// Returns the most load that the group may have.
     pub(super) const fn window(&self) -> u32 {
         self.window
     }
 
-    /// The group is asked for something; how long it is to be asked for nothing more.
+    /// Notes that a task of the group is assigned, and returns how long the group must then rest.
     pub(super) fn ask(&mut self, now: Instant) -> Duration {
         if let Some(last) = self.last_asked.replace(now) {
             self.gap = mean(self.gap, now.saturating_duration_since(last));
         }
-        // Two at the same moment would be refused by a group that counts the time between them.
+        // A group that counts the time between tasks would refuse two at the same moment.
         self.interval.max(self.answer / (2 * self.window.max(1)))
     }
 
-    /// The group refused what was asked for, while so much was asked of it, this included.
+    /// Notes that the group refused what was asked at `asked`. `load` is its load now, including
+    /// this task.
     pub(super) fn refuse(&mut self, now: Instant, asked: Asked, load: u32) {
         self.trial.refuse(now);
         if self.trial.is_erratic {
@@ -282,7 +289,7 @@ impl Pressure {
             self.too_short = self.interval;
             self.interval = self.too_short.mul_f64(1.1);
         } else {
-            // The second of two may have come by chance, with a group that keeps exact time.
+            // With a group that keeps exact time, the second of two refusals may be chance.
             let factor = match self.refused == 1 && self.served_between {
                 true => 1.25,
                 false => 2.0,
@@ -296,8 +303,9 @@ impl Pressure {
         self.refused += 1;
     }
 
-    /// The group served what was asked for, while so much was asked of it, this included. Whether
-    /// there still is pressure, if nothing ever allows more than `most` at once.
+    /// Notes that the group served what was asked at `asked`. `load` is its load now, including
+    /// this task. Returns whether there is still pressure, if nothing ever allows a load above
+    /// `most`.
     pub(super) fn serve(&mut self, now: Instant, asked: Asked, load: u32, most: u32) -> bool {
         self.answer = mean(self.answer, now.saturating_duration_since(asked.at));
         self.trial.serve(now);
@@ -330,8 +338,7 @@ impl Pressure {
         self.window < most || !self.interval.is_zero() || self.calm < OVER
     }
 
-    /// It serves again, after it was closed for a while: it may at once go on at the rate that it had
-    /// over all.
+    /// Lets a group that was closed for a while and serves again continue at its overall rate.
     fn reopen(&mut self, now: Instant) {
         let [before, present] = self.spans;
         let over_all = Span {
@@ -363,7 +370,7 @@ impl Pressure {
     }
 }
 
-/// The mean of the latest few, `next` included.
+/// Returns the mean of the latest few values, including `next`.
 fn mean(before: Duration, next: Duration) -> Duration {
     match before.is_zero() {
         true => next,
@@ -377,14 +384,14 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A group, and what it says to what it is asked.
+    /// A group with scripted answers.
     struct Group {
         now: Instant,
         pressure: Pressure,
     }
 
     impl Group {
-        /// One that has refused a load of `load` at once.
+        /// Creates a group that has refused a load of `load`.
         fn that_refused(load: u32) -> Self {
             let now = Instant::now();
             let past = Span {
@@ -396,7 +403,8 @@ mod tests {
             Self { now, pressure }
         }
 
-        /// It is asked as soon as it may be, and answers after a millisecond.
+        /// Assigns a task as soon as allowed. The group answers after a millisecond. Returns
+        /// whether there is still pressure.
         fn answer(&mut self, load: u32, serves: bool) -> bool {
             let asked = Asked { at: self.now, load };
             let rest = self.pressure.ask(self.now);
@@ -414,7 +422,7 @@ mod tests {
             self.pressure.interval
         }
 
-        /// Refusals that made the wait longer.
+        /// Returns the number of refusals that lengthened the interval.
         const fn refusals(&self) -> u32 {
             self.pressure.refused
         }
@@ -497,7 +505,7 @@ mod tests {
     fn a_group_that_is_asked_slowly_is_asked_faster_with_time() {
         let mut group = Group::that_refused(2);
         group.answer(1, false);
-        // So that the interval is near what was too short, where it shrinks slowly.
+        // The interval then is near one that was too short, where it shrinks slowly.
         group.pressure.too_short = group.pressure.interval;
         let shrink = |group: &mut Group| {
             let before = group.interval();

@@ -1,11 +1,12 @@
-//! A group refuses to serve a task now: whose fault that is, and what becomes of the task.
+//! A group refuses a task for now: which of the two is at fault, and what happens to the task.
 //!
-//! A refusal spends no attempt while it says more about the group than about the task: the group has
-//! served something not long ago, it refused other tasks as well, and it did not serve many others
-//! since it refused this one. Otherwise it is a failure like any other. So a run ends: such
-//! refusals are only borne while the group serves something every
-//! [`Limits::group_patience`](super::Limits::group_patience), and what is left becomes less. Where only
-//! what it refused before is left, the group may be open and these tasks bad: then it has less time.
+//! A refusal spends no attempt while it says more about the group than about the task. That is so
+//! if the group has served something recently, has refused other tasks as well, and has not served
+//! many others since it refused this one. Otherwise it is a failure like any other. This ensures
+//! that a run ends: such refusals are excused only while the group serves something every
+//! [`Limits::group_patience`](super::Limits::group_patience), so that fewer and fewer tasks are
+//! left. If only tasks are left that it refused before, the group may be open and these tasks bad:
+//! it then has less time.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +16,20 @@ use super::Dispatcher;
 use super::assign::fits;
 use super::task::Place;
 
-/// Longest pause of a group on the word of one task.
+/// Longest pause of a group because of one task.
 const PAUSE_OF_ONE: Duration = Duration::from_secs(10);
 
-/// What the failure of a task says of its group.
+/// What the failure of a task says about its group.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pushback {
-    /// The group is at fault: the attempt does not count.
+    /// The group is at fault: the task spends no attempt.
     pub(super) excused: bool,
-    /// How long the group is to be asked for nothing, if the task is tried again.
+    /// How long the group must rest if the task is retried.
     pub(super) pause: Duration,
 }
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Learns what the failure of `id`, which a worker still holds, says of its group.
+    /// Determines what the failure of `id`, which a worker still holds, says about its group.
     pub(super) fn judge(&mut self, now: Instant, id: TaskId, failure: &F) -> Pushback {
         let Some(task) = self.tasks.get_mut(&id) else {
             return Pushback::default();
@@ -38,7 +39,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         };
         let (group, asked) = (task.group, lease.asked);
         let is_silence = failure.is_silence();
-        // A group that never answered cannot be told from one that does not exist.
+        // A group that has never answered cannot be distinguished from one that does not exist.
         let way = failure
             .refusal()
             .filter(|_| !is_silence || self.queue.groups().has_served(group));
@@ -79,16 +80,16 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Most that can run at once in all.
+    /// Returns how many tasks can run at once in the whole pool.
     pub(super) fn places(&mut self) -> u32 {
         let in_use = self.slots.whole().in_use;
         let in_use = u32::try_from(in_use).unwrap_or(u32::MAX);
         in_use.saturating_mul(self.limits.concurrency.into())
     }
 
-    /// The slot that is to run `id`, which slot `index` could: one with as little to do that was
-    /// served by the group last, and may have a connection to it, if the group pushes back. It may
-    /// count connections.
+    /// Returns the slot that should run `id`: usually `index`. If the group pushes back, it is a
+    /// slot with equally few tasks whose latest answer came from this group. That worker may have a
+    /// connection to the group, and the group may count connections.
     pub(super) fn slot_with_connection(&self, index: usize, id: TaskId) -> usize {
         let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return index;

@@ -1,14 +1,14 @@
-//! What waits to be handed out.
+//! Tasks that wait to be handed out.
 //!
-//! | it waits | for |
+//! | a task waits | for |
 //! | --- | --- |
 //! | with its group (`groups.rs`) | the group's turn |
-//! | among the prerequisites | their turn: they and the groups take turns, so that neither waits for the end of the other |
-//! | in the chunk of its slot | that slot, once the input is split ([`Policy::Chunked`]) |
+//! | among the prerequisites | their turn: prerequisites and groups alternate, so that neither waits until the other is empty |
+//! | in the chunk of its slot | that slot, once the input has been split ([`Policy::Chunked`]) |
 //! | delayed | the time of its next attempt |
 //!
-//! Suspects wait in a queue of their own (`suspects.rs`). If the rate is limited, nothing is handed out before the next **turn**, whatever
-//! it is.
+//! Suspects have a queue of their own (`suspects.rs`). If the rate is limited, nothing is handed
+//! out before the next **turn**, whatever it is.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use super::{Limits, Policy};
 /// How far into its chunk a slot looks for a task whose group has room.
 const LOOK_AHEAD: usize = 64;
 
-/// See the module.
+/// The waiting tasks, by where they wait.
 #[derive(Debug)]
 pub(super) struct Queue {
     policy: Policy,
@@ -32,13 +32,14 @@ pub(super) struct Queue {
     /// The last task handed out in turn was a prerequisite.
     prerequisite_was_last: bool,
     delayed: BTreeSet<(Instant, TaskId)>,
-    /// What is left of the chunk of each slot that ever had one, and how much that is in all.
+    /// The rest of each slot's chunk, for every slot that ever had one; and the number of tasks in
+    /// all chunks.
     chunks: Vec<VecDeque<TaskId>>,
     in_chunks: usize,
     /// Shortest time between two tasks, whatever their groups, and between two of one group.
     spacing: (Duration, Duration),
     next_turn: Instant,
-    /// Some group wants time between its tasks.
+    /// A task of some group needs time before the next.
     is_spaced: bool,
 }
 
@@ -74,7 +75,7 @@ impl Queue {
         }
     }
 
-    /// The groups, with the tasks that wait for their turns.
+    /// Returns the groups, with the tasks that wait for their turns.
     pub(super) const fn groups(&self) -> &Groups {
         &self.groups
     }
@@ -83,14 +84,15 @@ impl Queue {
         &mut self.groups
     }
 
-    /// `task` is new. It is put where it waits, and that is told.
+    /// Queues a new task, and returns where it waits.
     pub(super) fn offer(&mut self, id: TaskId, task: &Task) -> Place {
         self.is_spaced |= task.spacing > Duration::ZERO;
         self.groups.enter(task.group);
         self.put(id, task, End::Back)
     }
 
-    /// Puts `task`, which is nowhere and no suspect, at an end of the queue that it belongs to.
+    /// Puts `task`, which is in no place and not a suspect, at an end of the queue that it belongs
+    /// to.
     pub(super) fn put(&mut self, id: TaskId, task: &Task, end: End) -> Place {
         if task.prerequisite {
             end.push(&mut self.prerequisites, (id, task.group));
@@ -108,29 +110,29 @@ impl Queue {
         Place::Ready
     }
 
-    /// `id`, which is nowhere, waits until then.
+    /// Makes `id`, which is in no place, wait until `until`.
     pub(super) fn delay(&mut self, id: TaskId, until: Instant) -> Place {
         self.delayed.insert((until, id));
         Place::Delayed(until)
     }
 
-    /// Takes a task out that waited until now.
+    /// Takes a task whose delay has ended.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<TaskId> {
         let is_due = self.next_due().is_some_and(|at| at <= now);
         is_due.then(|| self.delayed.pop_first())?.map(|(_, id)| id)
     }
 
-    /// When the next one has waited long enough.
+    /// Returns when the next delay ends.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.delayed.first().map(|&(at, _)| at)
     }
 
-    /// How many tasks wait for a time.
+    /// Returns the number of delayed tasks.
     pub(super) fn delayed(&self) -> usize {
         self.delayed.len()
     }
 
-    /// How many tasks any worker could be given now.
+    /// Returns how many tasks could be given to any worker now.
     pub(super) fn for_anybody(&self) -> usize {
         let of_groups = match self.policy {
             Policy::Shared => self.groups.available(),
@@ -139,29 +141,30 @@ impl Queue {
         of_groups + self.prerequisites.len()
     }
 
-    /// Tasks that wait for anything but a time.
+    /// Returns the number of waiting tasks that are not delayed.
     pub(super) fn ready(&self) -> usize {
         self.groups.len() + self.prerequisites.len() + self.in_chunks
     }
 
-    /// Whether any of them could be handed out, as far as groups go.
+    /// Returns whether a waiting task could be handed out, as far as groups are concerned.
     pub(super) fn is_available(&self) -> bool {
         self.groups.available() + self.prerequisites.len() > 0
     }
 
-    /// Whether workers may hold more than they run. Not while prerequisites wait: they would wait for all
-    /// of that. Nor where a group wants time between its tasks: a worker begins what it holds whenever it
-    /// likes.
+    /// Returns whether workers may hold more than they run. They may not while prerequisites wait,
+    /// which would have to wait for all of that. They also may not if a group needs time between
+    /// its tasks: a worker decides itself when it starts what it holds.
     pub(super) fn may_hold_ahead(&self) -> bool {
         !self.is_spaced && self.prerequisites.is_empty()
     }
 
-    /// Whether the next turn has come.
+    /// Returns whether the next turn has come.
     pub(super) fn has_turn(&self, now: Instant) -> bool {
         now >= self.next_turn
     }
 
-    /// A task of `group`, which wants so much time to its next one, is handed out.
+    /// Notes that a task of `group` is handed out, which needs `spacing` before the group's next
+    /// task.
     pub(super) fn hand_out(&mut self, now: Instant, group: GroupId, spacing: Duration) {
         let (any, of_group) = self.spacing;
         self.next_turn = now + any;
@@ -171,7 +174,8 @@ impl Queue {
         }
     }
 
-    /// When more may be handed out than now, if that is only a matter of time. So many suspects wait.
+    /// Returns when more can be handed out than now, if only time is missing. `suspects` suspects
+    /// wait.
     pub(super) fn next_pace(&self, now: Instant, suspects: usize) -> Option<Instant> {
         let of_input = match self.policy {
             Policy::Shared => self.groups.available(),
@@ -182,7 +186,7 @@ impl Queue {
         turn.into_iter().chain(self.groups.next_wake()).min()
     }
 
-    /// Takes the task whose turn it is, for a worker that has room for what `fits`.
+    /// Takes the task whose turn it is, if it `fits` the worker that it is for.
     pub(super) fn take_in_turn(&mut self, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
         let are_groups_first = std::mem::take(&mut self.prerequisite_was_last);
         let mut taken = None;
@@ -199,8 +203,8 @@ impl Queue {
         taken
     }
 
-    /// Takes a task to be held ahead by a worker that holds some of `group`, which was given its turn just
-    /// now, or would have it again.
+    /// Takes a task to be held ahead by a worker that holds tasks of `group`. The group must just
+    /// have been given its turn, or be the next again.
     pub(super) fn take_ahead(
         &mut self,
         group: GroupId,
@@ -214,7 +218,7 @@ impl Queue {
     }
 
     fn take_turn(&mut self, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
-        // Chunks are cut when the input has ended, and that waits for every prerequisite.
+        // Chunks are cut when the input has ended, which is after every prerequisite is done.
         let group = match self.policy {
             Policy::Shared => self.groups.next_group()?,
             Policy::Chunked => return None,
@@ -227,7 +231,7 @@ impl Queue {
         fits(task).then(|| self.groups.pop(group))?
     }
 
-    /// Takes the first prerequisite whose group has room.
+    /// Takes the first prerequisite whose group has room, if it fits.
     fn take_prerequisite(&mut self, fits: impl Fn(TaskId) -> bool) -> Option<TaskId> {
         let mut waiting = self.prerequisites.iter();
         let position = waiting.position(|&(_, group)| self.groups.has_room(group))?;
@@ -236,8 +240,8 @@ impl Queue {
         Some(task)
     }
 
-    /// Splits `ready`, all tasks that wait with their groups, into chunks for `slots`, of one size or of two
-    /// that differ by one. Which task is now in whose.
+    /// Splits `ready`, all tasks that wait with their groups, into chunks for `slots`. The sizes
+    /// differ by at most one. Returns which task is now in which slot's chunk.
     pub(super) fn split(&mut self, ready: &[TaskId], slots: &[SlotId]) -> Vec<(TaskId, SlotId)> {
         let Some(each) = ready.len().checked_div(slots.len()) else {
             // Every slot is retired, and the run ends.
@@ -261,8 +265,8 @@ impl Queue {
         split
     }
 
-    /// Takes the first task out of the chunk of `slot` that it `may_take` now. It looks some way into it:
-    /// one whose group has no room must not hide others.
+    /// Takes the first task out of the chunk of `slot` that `may_take` allows. Looks at several
+    /// tasks, so that one whose group has no room does not hide the others.
     pub(super) fn take_of_chunk(
         &mut self,
         slot: SlotId,
@@ -275,14 +279,15 @@ impl Queue {
         chunk.remove(position)
     }
 
-    /// What is left of the chunk of slot `from` is for slot `to` from now on; which tasks that are.
+    /// Moves the rest of the chunk of slot `from` to slot `to`, and returns the tasks that it
+    /// moved.
     pub(super) fn bequeath(&mut self, from: SlotId, to: SlotId) -> Vec<TaskId> {
         let chunk = std::mem::take(self.chunk_mut(from));
         self.chunk_mut(to).extend(&chunk);
         chunk.into()
     }
 
-    /// What is left of the chunk of `slot`.
+    /// Returns the rest of the chunk of `slot`.
     pub(super) fn chunk(&self, slot: SlotId) -> impl ExactSizeIterator<Item = TaskId> + '_ {
         let chunk = self.chunks.get(usize::from(slot.0));
         chunk.map_or(Default::default(), VecDeque::iter).copied()
@@ -295,7 +300,7 @@ impl Queue {
         &mut self.chunks[index]
     }
 
-    /// Whether `id` is where its task says, if that is a place in here.
+    /// Returns whether `id` is where its task says, if that is a place in this queue.
     pub(super) fn is_in_place(&self, id: TaskId, task: &Task) -> Option<bool> {
         match task.place {
             Place::Ready => Some(self.groups.has_ready(task.group)),
@@ -306,7 +311,7 @@ impl Queue {
         }
     }
 
-    /// Checks what is counted against what is.
+    /// Checks the counters against what they count.
     pub(super) fn audit(&self) -> Result<(), String> {
         let in_chunks: usize = self.chunks.iter().map(VecDeque::len).sum();
         if in_chunks != self.in_chunks {
@@ -348,7 +353,8 @@ mod tests {
             chunk: Some(SlotId(3)),
             ..task(now, A)
         };
-        // A task; where it waits; then how many wait for something, and for anybody.
+        // Task; where it waits; then how many tasks wait, and how many could be given to any
+        // worker.
         let rows = [
             (task(now, A), Place::Ready, (1, 1)),
             (prerequisite(now, A), Place::Prerequisites, (2, 2)),
@@ -372,7 +378,7 @@ mod tests {
 
     #[test]
     fn prerequisites_and_groups_take_turns() {
-        // How many tasks of A, prerequisites of A and of B; whether A has room; what is taken.
+        // Tasks of A, prerequisites of A and of B; whether A has room; what is taken.
         let rows: [(_, _, _, _, &[u64]); 6] = [
             (2, 0, 0, true, &[0, 1]),
             (0, 2, 0, true, &[10, 11]),
@@ -432,7 +438,7 @@ mod tests {
     #[test]
     fn the_input_is_split_evenly_and_a_chunk_can_be_inherited() {
         let ids = |tasks: &[u64]| -> Vec<TaskId> { tasks.iter().copied().map(TaskId).collect() };
-        // Tasks, slots; what each has then.
+        // Tasks, slots; the chunk of each.
         let rows: [(_, &[u16], &[&[u64]]); 4] = [
             (0, &[0, 1], &[&[], &[]]),
             (5, &[0, 1], &[&[0, 1, 2], &[3, 4]]),
@@ -473,8 +479,8 @@ mod tests {
 
     #[test]
     fn turns_keep_their_times() {
-        // Time between tasks, between those of a group, and what the task wants of that; which suspects
-        // wait; when the next turn is, and when more can be handed out.
+        // Time between tasks, between tasks of a group, and the time that this task needs; number
+        // of waiting suspects; when the next turn is, and when more can be handed out.
         let rows = [
             ((0, 0, 0), 0, 0, None),
             ((3, 0, 0), 0, 3, None),

@@ -1,5 +1,5 @@
-//! Another number of slots while the run goes on, workers that have had their share of tasks, and
-//! what a pause of the coordinator means for everybody's deadlines.
+//! A new number of slots during a run, workers that have used up their quota of tasks, and what a
+//! pause of the coordinator does to deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use super::slot::{Slot, SlotState};
 use super::task::Place;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Slots beyond `workers` get nothing any more, and their workers leave when they are empty.
-    /// Those that were retired get another chance: who asks for workers wants them.
+    /// Gives the pool `workers` slots. Slots beyond that get nothing more, and their workers leave
+    /// when they are empty. Retired slots get another chance: the user has asked for workers.
     pub(super) fn on_resized(&mut self, now: Instant, workers: u16) {
         let workers = workers.max(1);
         while self.slots.len() < usize::from(workers) {
@@ -39,8 +39,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Sends workers away that are empty and get nothing any more, because their slot was given
-    /// up or because they have had their share.
+    /// Dismisses workers that are empty and get no more tasks, because their slot was closed or
+    /// because they have used up their quota.
     pub(super) fn retire_workers(&mut self, now: Instant) {
         let spent: Vec<_> = self.slots.whole().spent.iter().copied().collect();
         for index in spent {
@@ -55,7 +55,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Nobody is to blame for what could not be heard: every deadline for others moves on.
+    /// Extends every deadline for workers by `pause`: the core could not receive their messages.
     pub(super) fn on_resumed(&mut self, pause: Duration) {
         self.leases.extend(pause);
         for task in self.tasks.values_mut() {

@@ -1,11 +1,11 @@
-//! The signals that can end a process: their names, and who sends them (signal(7)).
+//! The signals that can end a process: their names and their senders (signal(7)).
 
 /// Who sends a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sender {
-    /// The kernel, for what the process itself did.
+    /// The kernel, because of what the process itself did.
     Own,
-    /// Somebody else, or it can be.
+    /// Another process, or possibly one.
     Other,
 }
 
@@ -34,14 +34,14 @@ const SIGNALS: [(i32, &str, Sender); 22] = [
     (libc::SIGXFSZ, "SIGXFSZ", Sender::Own),
 ];
 
-/// The name of the signal with this number.
+/// Returns the name of the signal with this number.
 #[must_use]
 pub fn signal_name(number: i32) -> Option<&'static str> {
     let signal = SIGNALS.iter().find(|(signal, ..)| *signal == number);
     signal.map(|&(_, name, _)| name)
 }
 
-/// Whether somebody else may have sent it.
+/// Returns whether another process may have sent it.
 pub(super) fn may_be_from_outside(number: i32) -> bool {
     let signal = SIGNALS.iter().find(|(signal, ..)| *signal == number);
     signal.is_none_or(|&(.., sender)| sender == Sender::Other)

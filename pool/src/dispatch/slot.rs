@@ -1,4 +1,4 @@
-//! One place in the pool, and the worker in it.
+//! A slot of the pool, and the worker in it.
 //!
 //! ```text
 //!              Spawn              WorkerReady             Dismiss
@@ -23,68 +23,69 @@ use super::blame::Before;
 use super::event::{DeadlineCause, GroupId, KillReason};
 use super::task::Task;
 
-/// How long a worker is to have something to do without hearing from the coordinator: longer than
-/// that takes to have its turn on a busy machine.
+/// How much work a worker should hold, so that it need not wait for the coordinator: more than it
+/// takes the coordinator to get processor time on a busy machine.
 const AHEAD: Duration = Duration::from_millis(20);
-/// Tasks ahead while it is not known how long they take.
+/// Tasks held ahead while it is unknown how long they take.
 const UNKNOWN_AHEAD: usize = 16;
-/// Fewest tasks ahead, however long they take: the end of one is heard of only after a moment.
+/// Fewest tasks held ahead, however long they take: the end of one is known only after a moment.
 const LEAST_AHEAD: usize = 2;
 
-/// What the worker in a slot is up to.
+/// The state of a slot and its worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SlotState {
-    /// No worker, and none before this moment.
+    /// No worker, and none may start before this time.
     Vacant { not_before: Instant },
-    /// No worker, and never one again: those before did nothing but die.
+    /// Permanently without a worker, because too many in a row died without progress.
     Retired,
     /// Spawned, not ready yet.
     Starting { deadline: Instant },
-    /// Can be handed tasks.
+    /// Ready for tasks.
     Ready,
-    /// Was told to leave.
+    /// Told to leave.
     Leaving { deadline: Instant },
-    /// Was asked to end, and is killed at the moment given; or is killed already.
+    /// Asked to exit, and killed at `kill_at`; or killed already, if that is `None`.
     Dying {
         reason: KillReason,
         kill_at: Option<Instant>,
     },
 }
 
-/// A place in the pool.
+/// A slot of the pool.
 #[derive(Debug)]
 pub(super) struct Slot {
     id: SlotId,
-    /// Of the current worker, or of the last one while vacant; 0 before the first.
+    /// The epoch of the current worker, or of the last one while vacant; 0 before the first.
     epoch: u32,
     state: SlotState,
-    /// Leased and not known to be started, in the order of assignment.
+    /// Leased and not known to have started, in the order of assignment.
     queue: VecDeque<TaskId>,
-    /// Leased and started, as far as the worker has said. It says so late, and may have ended some
-    /// of them, or have started some of `queue`: then it is about to say that, or to show a sign of
-    /// life, which it does after it.
+    /// Leased and started, as far as the worker has reported. It reports late: it may have ended
+    /// some of these, or started some of `queue`. It then reports that before its next sign of
+    /// life.
     running: BTreeSet<TaskId>,
-    /// Bytes of the assignments in `queue`: no less than what is still unread in the worker's channel.
+    /// Bytes of the assignments in `queue`: at least what is still unread in the worker's channel.
     bytes: u32,
     /// Leases by group.
     groups: BTreeMap<GroupId, u32>,
-    /// Holds a suspect, and may hold nothing else.
+    /// It holds a suspect, and may hold nothing else.
     alone: bool,
-    /// Gets nothing more until it is empty, to take a suspect then.
+    /// It gets nothing more until it is empty, and then takes a suspect.
     reserved: bool,
-    /// Was given up when the pool was made smaller: gets no tasks and no workers any more, unless
-    /// the pool grows again.
+    /// The pool was made smaller: the slot gets no more tasks and workers, unless the pool grows
+    /// again.
     closed: bool,
     /// Tasks that the worker may still be given before it is replaced; `None` is no limit.
     quota: Option<u32>,
     /// The group that served the worker's latest answer.
     served_by: Option<GroupId>,
-    /// When the worker last began a task, and how long one takes it of late, if it has begun two.
+    /// When the worker last started a task, and the mean time between recent starts, if it has
+    /// started two.
     began: Option<Instant>,
     pace: Option<Duration>,
     /// When a worker last answered a task.
     answered: Option<Instant>,
-    /// The worker has answered a task.
+    /// The current worker has answered a task.
     progress: bool,
     /// Deaths in a row without progress.
     deaths_without_progress: u32,
@@ -113,7 +114,7 @@ impl Slot {
         }
     }
 
-    /// The current worker, or the last one.
+    /// Returns the current worker, or the last one.
     pub(super) const fn worker(&self) -> WorkerId {
         WorkerId {
             slot: self.id,
@@ -129,27 +130,27 @@ impl Slot {
         &self.state
     }
 
-    /// Whether `worker` is in it now.
+    /// Returns whether `worker` is in the slot now.
     pub(super) fn is(&self, worker: WorkerId) -> bool {
         self.worker() == worker && !self.is_vacant()
     }
 
-    /// Leases held.
+    /// Returns the number of leases that it holds.
     pub(super) fn held(&self) -> usize {
         self.queue.len() + self.running.len()
     }
 
-    /// Has no worker.
+    /// Returns whether it has no worker.
     pub(super) const fn is_vacant(&self) -> bool {
         matches!(self.state, SlotState::Vacant { .. } | SlotState::Retired)
     }
 
-    /// Can have workers, now or later.
+    /// Returns whether it can have workers, now or later.
     pub(super) const fn is_in_use(&self) -> bool {
         !self.closed && !matches!(self.state, SlotState::Retired)
     }
 
-    /// Is being ended.
+    /// Returns whether its worker has been asked to exit or killed.
     pub(super) const fn is_dying(&self) -> bool {
         matches!(self.state, SlotState::Dying { .. })
     }
@@ -158,17 +159,17 @@ impl Slot {
         matches!(self.state, SlotState::Ready)
     }
 
-    /// May be handed tasks, as far as the slot itself goes.
+    /// Returns whether it may be assigned ordinary tasks, as far as the slot itself is concerned.
     pub(super) const fn is_open(&self) -> bool {
         self.takes_tasks() && !self.alone && !self.reserved
     }
 
-    /// Its worker is ready and not on its way out, whatever it holds.
+    /// Returns whether its worker is ready and will not leave when it is empty, whatever it holds.
     pub(super) const fn takes_tasks(&self) -> bool {
         self.is_ready() && !self.closed && !matches!(self.quota, Some(0))
     }
 
-    /// What the worker had been told before it was gone, as it is now.
+    /// Returns what the core has told the worker that is now gone.
     pub(super) fn told(&self) -> Before<'_> {
         match &self.state {
             SlotState::Leaving { .. } if self.held() == 0 => Before::Dismissed,
@@ -181,7 +182,7 @@ impl Slot {
         }
     }
 
-    /// When something is to be done about the worker, whatever is heard of it, and why.
+    /// Returns when the core must act on the worker, whatever the worker sends, and why.
     pub(super) const fn due(&self) -> Option<(Instant, DeadlineCause)> {
         match self.state {
             SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
@@ -196,7 +197,7 @@ impl Slot {
         }
     }
 
-    /// From when on it may have a worker, if it has none.
+    /// Returns the earliest time at which it may get a worker, if it has none.
     pub(super) const fn not_before(&self) -> Option<Instant> {
         match self.state {
             SlotState::Vacant { not_before } if !self.closed => Some(not_before),
@@ -209,8 +210,8 @@ impl Slot {
         }
     }
 
-    /// It gets its next worker, which has to be ready by the deadline. It may be given so many `tasks`; the
-    /// first ones of `slots` slots get less.
+    /// Starts the next worker, which must be ready by `deadline` and may be assigned `tasks` tasks.
+    /// The first worker of one of `slots` slots gets fewer.
     pub(super) fn spawn(
         &mut self,
         deadline: Instant,
@@ -224,24 +225,25 @@ impl Slot {
         self.worker()
     }
 
-    /// The worker, which was starting, is ready.
+    /// Notes that the worker, which was starting, is ready.
     pub(super) fn begin(&mut self) {
         debug_assert!(matches!(self.state, SlotState::Starting { .. }));
         self.state = SlotState::Ready;
     }
 
-    /// The worker, which holds nothing, is told to leave.
+    /// Notes that the worker, which holds nothing, has been told to leave.
     pub(super) fn dismiss(&mut self, deadline: Instant) -> WorkerId {
         self.state = SlotState::Leaving { deadline };
         self.worker()
     }
 
-    /// The worker is as good as gone from now on. It is killed at the moment given, or is killed already.
+    /// Gives up the worker. It is killed at `kill_at`, or has been killed if that is `None`.
     pub(super) fn condemn(&mut self, reason: KillReason, kill_at: Option<Instant>) {
         self.state = SlotState::Dying { reason, kill_at };
     }
 
-    /// The worker, which was asked to end, is killed now: why it was asked; nothing if that was not so.
+    /// Notes that the worker, which was asked to exit, is killed now, and returns why it was asked.
+    /// Returns `None` if it was not asked, or is killed already.
     pub(super) fn hurry(&mut self) -> Option<KillReason> {
         match &mut self.state {
             SlotState::Dying { reason, kill_at } => kill_at.take().map(|_| reason.clone()),
@@ -253,24 +255,25 @@ impl Slot {
         }
     }
 
-    /// The worker is gone; there is none before that moment.
+    /// Removes the worker, which is gone. The next may start at `not_before`.
     pub(super) fn vacate(&mut self, not_before: Instant) {
         self.reserved = false;
         self.state = SlotState::Vacant { not_before };
     }
 
-    /// The worker that is gone had done nothing; how many in a row did nothing but die.
+    /// Counts a death without progress, and returns how many there have been in a row.
     pub(super) const fn died_without_progress(&mut self) -> u32 {
         self.deaths_without_progress = self.deaths_without_progress.saturating_add(1);
         self.deaths_without_progress
     }
 
-    /// There is never a worker again.
+    /// Gives up the slot permanently.
     pub(super) fn retire(&mut self) {
         self.state = SlotState::Retired;
     }
 
-    /// The pool has another size: the slot is given up or in use, and in that case as good as new.
+    /// Applies a new size of the pool: the slot is closed or in use. A retired slot gets another
+    /// chance.
     pub(super) fn resize(&mut self, now: Instant, is_closed: bool) {
         self.closed = is_closed;
         if self.state == SlotState::Retired {
@@ -279,7 +282,7 @@ impl Slot {
         }
     }
 
-    /// Whoever is waited for has so much longer.
+    /// Extends the deadline of the worker, if it has one, by `pause`.
     pub(super) fn extend(&mut self, pause: Duration) {
         match &mut self.state {
             SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
@@ -290,42 +293,43 @@ impl Slot {
         }
     }
 
-    /// What is leased and not known to be started, in the order of assignment.
+    /// Returns what is leased and not known to have started, in the order of assignment.
     pub(super) const fn queue(&self) -> &VecDeque<TaskId> {
         &self.queue
     }
 
-    /// What is leased and started, as far as the worker has said.
+    /// Returns what is leased and started, as far as the worker has reported.
     pub(super) const fn running(&self) -> &BTreeSet<TaskId> {
         &self.running
     }
 
-    /// All that is leased, in the order in which it is started.
+    /// Returns all leased tasks, in the order in which they start.
     pub(super) fn all_held(&self) -> impl Iterator<Item = TaskId> + '_ {
         self.running.iter().chain(&self.queue).copied()
     }
 
-    /// How many leases it holds of each group.
+    /// Returns the number of leases by group.
     pub(super) const fn groups(&self) -> &BTreeMap<GroupId, u32> {
         &self.groups
     }
 
-    /// How many leases it holds of `group`.
+    /// Returns the number of leases on tasks of `group`.
     pub(super) fn held_of(&self, group: GroupId) -> u32 {
         self.groups.get(&group).copied().unwrap_or(0)
     }
 
-    /// Bytes of assignments that are perhaps still unread.
+    /// Returns the bytes of assignments that may still be unread.
     pub(super) const fn bytes(&self) -> u32 {
         self.bytes
     }
 
-    /// Whether its worker may be sent so many bytes more, if it may have `most` unread. One task always.
+    /// Returns whether its worker may be sent `size` more bytes, if it may have `most` unread. One
+    /// task is always allowed.
     pub(super) const fn has_credit(&self, size: u32, most: u32) -> bool {
         self.bytes == 0 || self.bytes.saturating_add(size) <= most
     }
 
-    /// The worker is handed `id`. How many it holds of that group then.
+    /// Assigns `id` to the worker, and returns how many tasks of that group it then holds.
     pub(super) fn hold(&mut self, id: TaskId, task: &Task) -> u32 {
         self.queue.push_back(id);
         self.quota = self.quota.map(|quota| quota.saturating_sub(1));
@@ -336,13 +340,13 @@ impl Slot {
         *of_group
     }
 
-    /// The worker began `id` at this moment: it has read the assignment, if not since just now.
+    /// Notes that the worker started `id` at this time. It has read the assignment by now.
     pub(super) fn start(&mut self, id: TaskId, task: &Task, at: Instant) {
         self.unqueue(id, task);
         self.running.insert(id);
         if let Some(before) = self.began.replace(at) {
             let gap = at.saturating_duration_since(before);
-            // It may have had nothing to do for a while.
+            // The worker may have been without a task for a while.
             self.pace = Some(
                 self.pace
                     .map_or(gap, |pace| (pace * 3 + gap.min(pace * 2)) / 4),
@@ -350,7 +354,7 @@ impl Slot {
         }
     }
 
-    /// The worker holds `id` no more. How many it holds of that group then.
+    /// Removes `id` from the worker's tasks, and returns how many of that group it still holds.
     pub(super) fn drop(&mut self, id: TaskId, task: &Task) -> u32 {
         if !self.running.remove(&id) {
             self.unqueue(id, task);
@@ -369,7 +373,7 @@ impl Slot {
 
     fn unqueue(&mut self, id: TaskId, task: &Task) {
         self.bytes -= task.size;
-        // Workers start tasks in the order of assignment: nearly always the first.
+        // Workers start tasks in the order of assignment, so it is nearly always the first.
         if self.queue.front() == Some(&id) {
             self.queue.pop_front();
         } else {
@@ -377,39 +381,39 @@ impl Slot {
         }
     }
 
-    /// The worker gave a task back that counted against its share.
+    /// Returns a task to the worker's quota, because the worker gave it back.
     pub(super) fn refund(&mut self) {
         self.quota = self.quota.map(|quota| quota + 1);
     }
 
-    /// The worker answered a task.
+    /// Notes that the worker answered a task.
     pub(super) const fn answered(&mut self, now: Instant) {
         self.answered = Some(now);
         self.progress = true;
         self.deaths_without_progress = 0;
     }
 
-    /// When a worker last answered a task.
+    /// Returns when a worker last answered a task.
     pub(super) const fn last_answer(&self) -> Option<Instant> {
         self.answered
     }
 
-    /// Whether the worker has answered a task.
+    /// Returns whether the current worker has answered a task.
     pub(super) const fn has_progress(&self) -> bool {
         self.progress
     }
 
-    /// `group` served what the worker asked of it.
+    /// Notes that `group` served the worker's latest answer.
     pub(super) const fn served(&mut self, group: GroupId) {
         self.served_by = Some(group);
     }
 
-    /// The group that served the worker's latest answer.
+    /// Returns the group that served the worker's latest answer.
     pub(super) const fn served_by(&self) -> Option<GroupId> {
         self.served_by
     }
 
-    /// Whether it gets nothing more until it is empty, to take a suspect then.
+    /// Sets whether it gets nothing more until it is empty, and then takes a suspect.
     pub(super) const fn reserve(&mut self, is_reserved: bool) {
         self.reserved = is_reserved;
     }
@@ -418,18 +422,18 @@ impl Slot {
         self.reserved
     }
 
-    /// Whether it holds a suspect, and may hold nothing else.
+    /// Returns whether it holds a suspect, and may hold nothing else.
     pub(super) const fn is_alone(&self) -> bool {
         self.alone
     }
 
-    /// Whether it was given up when the pool was made smaller.
+    /// Returns whether it was closed when the pool was made smaller.
     pub(super) const fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// How many tasks are worth holding beyond those that run, `most` at most: what takes the worker
-    /// [`AHEAD`].
+    /// Returns how many tasks the worker should hold beyond those it runs: as many as take it
+    /// [`AHEAD`], and at most `most`.
     pub(super) fn ahead(&self, most: usize) -> usize {
         let Some(pace) = self.pace else {
             return most.min(UNKNOWN_AHEAD);
@@ -441,8 +445,8 @@ impl Slot {
     }
 }
 
-/// How many tasks `worker`, in one of `slots` slots, may be given: the first in its slot from all of `tasks`
-/// down to half of that, evenly, so that not all leave together.
+/// Returns the quota of `worker`, in one of `slots` slots. For the first workers of the slots it
+/// falls evenly from `tasks` to half of that, so that not all leave at the same time.
 fn quota(tasks: NonZeroU32, slots: u16, worker: WorkerId) -> u32 {
     let tasks = tasks.get();
     if worker.epoch.0 > 1 {
@@ -487,8 +491,8 @@ mod tests {
         let retire: Step = |slot, _| slot.retire();
         let close: Step = |slot, now| slot.resize(now, true);
         let reopen: Step = |slot, now| slot.resize(now, false);
-        // What happens; whether it takes tasks then and can have workers; what is due when; and when it
-        // may have its next worker.
+        // Steps; then whether it takes tasks and can have workers; what is due and when; and when
+        // its next worker may start.
         let rows: [(&[Step], _, _, _); 14] = [
             (&[], [false, true], None, Some(0)),
             (&[spawn], [false, true], Some((1, Start)), None),
@@ -542,7 +546,7 @@ mod tests {
         slot.begin();
         slot.hold(TaskId(1), &task(now, 1, 1));
         slot.dismiss(now);
-        // It was still at work.
+        // It still had work.
         assert!(matches!(slot.told(), Before::Unasked));
         slot.drop(TaskId(1), &task(now, 1, 1));
         assert!(matches!(slot.told(), Before::Dismissed));
@@ -576,7 +580,7 @@ mod tests {
             (slot.held(), slot.bytes(), slot.takes_tasks()),
             (3, 110, false)
         );
-        // It has had its share, but gives one back.
+        // It has used up its quota, but gives a task back.
         slot.refund();
         assert!(slot.takes_tasks());
         slot.start(TaskId(2), &small, now);
@@ -596,14 +600,14 @@ mod tests {
 
     #[test]
     fn as_much_is_held_ahead_as_takes_a_moment() {
-        // How many milliseconds lie between the begins of tasks; how many of 64 are worth holding ahead.
+        // Milliseconds between the starts of tasks; how many of 64 tasks are worth holding ahead.
         let rows: [(&[u64], usize); 6] = [
             (&[], UNKNOWN_AHEAD),
             (&[1], 20),
             (&[0], 64),
             (&[10], 2),
             (&[100], LEAST_AHEAD),
-            // One that waited long for its next task is not slow.
+            // A worker that waited long for its next task is not slow.
             (&[1, 1000], 16),
         ];
         for (number, (gaps, ahead)) in rows.into_iter().enumerate() {
@@ -643,14 +647,14 @@ mod tests {
 
     #[test]
     fn the_first_workers_have_shares_that_end_one_after_the_other() {
-        // Tasks for each worker; which slot of four and epoch; how many.
+        // Tasks for each worker; slot (of four) and epoch; quota.
         for (tasks, slot, epoch, share) in [
             (100, 0, 1, 100),
             (100, 1, 1, 88),
             (100, 2, 1, 75),
             (100, 3, 1, 63),
             (100, 3, 2, 100),
-            // A slot beyond the number that there was at first.
+            // A slot beyond the initial number.
             (100, 5, 1, 88),
             (1, 3, 1, 1),
         ] {

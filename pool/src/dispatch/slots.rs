@@ -1,7 +1,8 @@
-//! All slots, and what is known of the pool without a look at each of them.
+//! All slots, and totals of the pool that can be read without looking at each slot.
 //!
-//! What is known ([`Whole`]) is brought up to date with the slots that were changed since the last question, so
-//! what a question costs does not depend on the size of the pool. It must not decide anything.
+//! The totals ([`Whole`]) are brought up to date with the slots that changed since they were last
+//! read. The cost of reading them therefore does not depend on the size of the pool. This module
+//! must not decide anything.
 
 use std::collections::BTreeSet;
 use std::ops::{Deref, Index, IndexMut};
@@ -11,50 +12,50 @@ use protocol::{SlotId, WorkerId};
 
 use super::slot::{Slot, SlotState};
 
-/// The slots of the pool, in their order. To be read as a slice; a change has to be made through
-/// [`IndexMut`] or [`iter_mut`](Self::iter_mut), which take note of it.
+/// The slots of the pool, in order. They can be read as a slice. Changes must be made through
+/// [`IndexMut`] or [`iter_mut`](Self::iter_mut), which note what changed.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    /// Tasks that each worker runs at once, and the most that it may hold beyond them.
+    /// Tasks that each worker runs at once, and the most that it may hold beyond those.
     concurrency: usize,
     prefetch: usize,
-    /// What each counts for in `whole`.
+    /// What each slot contributes to `whole`.
     parts: Vec<Part>,
     whole: Whole,
-    /// Changed since `whole` was up to date, each once; and which these are.
+    /// Slots that changed since `whole` was up to date, each once; and the same as flags.
     changed: Vec<usize>,
     is_changed: Vec<bool>,
 }
 
-/// What is known of the pool as a whole.
+/// The totals of the pool.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Whole {
     /// Slots that can have workers, now or later.
     pub(super) in_use: usize,
-    /// Workers that start, or have nothing to do.
+    /// Workers that are starting or have nothing to do.
     pub(super) coming: usize,
-    /// Workers that are not being ended.
+    /// Workers that have not been asked to exit or killed.
     pub(super) living: usize,
-    /// Slots that are to become empty for a suspect.
+    /// Slots that are reserved for a suspect.
     pub(super) reserved: usize,
-    /// How many tasks could be run at once beyond those that are held.
+    /// How many more tasks could run at once than are held.
     pub(super) places: usize,
     /// Tasks that are held beyond those that can run at once.
     pub(super) ahead: usize,
-    /// Vacant slots that may have a worker.
+    /// Vacant slots that may get a worker.
     pub(super) vacant: BTreeSet<usize>,
-    /// Workers that are empty and get nothing any more.
+    /// Workers that are empty and get no more tasks.
     pub(super) spent: BTreeSet<usize>,
-    /// When something is to be done about a worker, whatever is heard of it.
+    /// When the core must act on a worker, whatever the worker sends.
     pub(super) due: BTreeSet<(Instant, usize)>,
-    /// Slots that can run more than they hold, those that hold least first.
+    /// Slots that can run more than they hold, those that hold the fewest tasks first.
     pub(super) free: BTreeSet<(usize, usize)>,
     /// Slots that hold at most half of what they may hold ahead.
     pub(super) short: BTreeSet<usize>,
 }
 
-/// What one slot counts for.
+/// What one slot contributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Part {
     in_use: bool,
@@ -99,7 +100,7 @@ impl Part {
 }
 
 impl Whole {
-    /// Slot `index` counts for `is` and no longer for `was`.
+    /// Replaces the contribution `was` of slot `index` by `is`.
     fn exchange(&mut self, index: usize, was: Part, is: Part) {
         let count = |whole: &mut usize, was: usize, is: usize| *whole = *whole - was + is;
         count(&mut self.in_use, was.in_use.into(), is.in_use.into());
@@ -118,12 +119,12 @@ impl Whole {
         replace(&mut self.free, key(was.free), key(is.free));
     }
 
-    /// The slot that holds least of those that can run more.
+    /// Returns the slot that holds the fewest tasks among those that can run more.
     pub(super) fn least_loaded(&self) -> Option<usize> {
         self.free.first().map(|&(_, index)| index)
     }
 
-    /// Those about which something is to be done by now, in their order.
+    /// Returns the slots on which the core must act by now, in order.
     pub(super) fn due_by(&self, now: Instant) -> Vec<usize> {
         let due = self.due.range(..=(now, usize::MAX));
         let mut due: Vec<_> = due.map(|&(_, index)| index).collect();
@@ -142,7 +143,8 @@ fn replace<K: Ord>(set: &mut BTreeSet<K>, was: Option<K>, is: Option<K>) {
 }
 
 impl Slots {
-    /// No slots, of workers with so many tasks in flight each that may hold so many beyond them.
+    /// Creates an empty pool, for workers that run `concurrency` tasks at once and may hold
+    /// `prefetch` more.
     pub(super) fn new(concurrency: u16, prefetch: u16) -> Self {
         Self {
             slots: Vec::new(),
@@ -162,7 +164,7 @@ impl Slots {
         self.mark(self.slots.len() - 1);
     }
 
-    /// All of them, to be changed.
+    /// Returns all slots, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         for index in 0..self.slots.len() {
             self.mark(index);
@@ -170,7 +172,7 @@ impl Slots {
         self.slots.iter_mut()
     }
 
-    /// What is known of all, as they are now.
+    /// Brings the totals up to date and returns them.
     pub(super) fn whole(&mut self) -> &Whole {
         while let Some(index) = self.changed.pop() {
             self.is_changed[index] = false;
@@ -183,20 +185,22 @@ impl Slots {
         &self.whole
     }
 
-    /// As [`whole`](Self::whole), as they were when that was last asked for: at the end of each step.
+    /// Returns the totals as of the last call of [`whole`](Self::whole), which is at the end of
+    /// each step.
     pub(super) fn as_known(&self) -> &Whole {
         debug_assert!(self.changed.is_empty(), "slots changed unnoticed");
         &self.whole
     }
 
-    /// The slot that `worker` is in, if it is there now.
+    /// Returns the slot of `worker`, if `worker` is in it now.
     pub(super) fn of(&self, worker: WorkerId) -> Option<&Slot> {
         let slot = self.slots.get(usize::from(worker.slot.0));
         slot.filter(|slot| slot.is(worker))
     }
 
-    /// Whose chunk it is now that was slot `chunk`'s: its own, or that of the first slot in use if
-    /// that one has been given up. If no slot is in use, the run ends, and it does not matter.
+    /// Returns the slot that owns the chunk of slot `chunk`: that slot, or the first slot in use if
+    /// that slot has been given up. If no slot is in use, the run ends, and the result does not
+    /// matter.
     pub(super) fn heir_of(&self, chunk: SlotId) -> SlotId {
         if self[chunk].is_in_use() {
             return chunk;
@@ -205,7 +209,7 @@ impl Slots {
         heir.map_or(chunk, Slot::id)
     }
 
-    /// Checks what is known against what is.
+    /// Checks the totals against the slots.
     pub(super) fn audit(&self) -> Result<(), String> {
         let mut whole = Whole::default();
         for (index, slot) in self.slots.iter().enumerate() {
@@ -270,7 +274,7 @@ mod tests {
     use crate::dispatch::task::Task;
     use protocol::TaskId;
 
-    /// Three slots, of workers that run two tasks at once and may hold four more.
+    /// Three slots, with workers that run two tasks at once and may hold four more.
     fn slots(now: Instant) -> Slots {
         let mut slots = Slots::new(2, 4);
         for number in 0..3 {
@@ -299,8 +303,8 @@ mod tests {
         let kill: Step = |slot, _| slot.condemn(KillReason::Silent, None);
         let retire: Step = |slot, _| slot.retire();
         let close: Step = |slot, now| slot.resize(now, true);
-        // What happens to the second of three slots; then how many are in use, coming, living, reserved
-        // and vacant, and the places and the tasks held ahead.
+        // Steps of the second of three slots; then the number of slots that are in use, coming,
+        // living, reserved and vacant, and the number of places and of tasks held ahead.
         let rows: [(&[Step], _); 9] = [
             (&[], [3, 0, 0, 0, 3, 0, 0]),
             (&[spawn], [3, 1, 1, 0, 2, 0, 0]),
@@ -316,7 +320,7 @@ mod tests {
             let now = Instant::now();
             let mut slots = slots(now);
             for step in steps {
-                // What is known is brought up to date in between, or not.
+                // The totals are updated between steps in every second row.
                 if number % 2 == 0 {
                     slots.whole();
                 }

@@ -1,4 +1,4 @@
-//! Workers: spawned, ready, ended, gone. Who is blamed for a death is decided in `blame.rs`.
+//! Starts, terminates and replaces workers. `blame.rs` decides who is to blame for a death.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::slot::{Slot, SlotState};
 use super::task::Place;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Spawns workers where one is wanted.
+    /// Spawns workers where they are wanted.
     pub(super) fn staff(&mut self, now: Instant) {
         let coming = self.slots.whole().coming;
         let mut shared = self.wanted_workers(coming);
@@ -32,8 +32,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// How many more workers could be put to work at once on what anybody may do, beside those that are
-    /// `coming` or have nothing to do.
+    /// Returns how many more workers could start at once on tasks that any worker may run, in
+    /// addition to those that are `coming` or have nothing to do.
     pub(super) fn wanted_workers(&self, coming: usize) -> usize {
         if !self.course.is_running() {
             return 0;
@@ -47,7 +47,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             Some(SlotState::Starting { .. }) => {
                 self.slots[worker.slot].begin();
             }
-            // It was being ended when it said so.
+            // The worker was asked to exit before the core received this.
             Some(SlotState::Dying { .. }) => {}
             Some(
                 SlotState::Vacant { .. }
@@ -67,7 +67,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Ends the workers whose leases are over.
+    /// Terminates the workers whose leases have expired.
     pub(super) fn on_listened(&mut self, now: Instant) {
         for id in self.leases.listened() {
             if let Some(task) = self.tasks.get(&id)
@@ -82,7 +82,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Asks the worker of slot `index` to end, if there is one that is not being ended already.
+    /// Asks the worker of slot `index` to exit, unless there is none, or it was asked or killed
+    /// before.
     pub(super) fn terminate(&mut self, now: Instant, index: usize, reason: KillReason) {
         if self.slots[index].is_vacant() || self.slots[index].is_dying() {
             return;
@@ -93,7 +94,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.actions.push_back(Action::Terminate { worker, reason });
     }
 
-    /// Ends the worker of slot `index` now, if there is one that was not killed already.
+    /// Kills the worker of slot `index`, unless there is none, or it was killed before.
     pub(super) fn kill(&mut self, index: usize, reason: KillReason) {
         let slot = &self.slots[index];
         if slot.is_dying() {
@@ -105,7 +106,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Ends the worker of slot `index` now, if it was asked to end and not killed already.
+    /// Kills the worker of slot `index` if it was asked to exit and not killed yet.
     pub(super) fn hasten(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         if let Some(reason) = slot.hurry() {
@@ -114,7 +115,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// From now on the worker of slot `index` is as good as gone; its leases do not expire.
+    /// Gives up the worker of slot `index`; its leases no longer expire.
     fn condemn(&mut self, index: usize, reason: KillReason, kill_at: Option<Instant>) {
         let slot = &mut self.slots[index];
         slot.condemn(reason, kill_at);
@@ -125,8 +126,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// What the worker held and did not run goes back where it came from: it had not started that,
-    /// or had ended it and not said so. Whatever it did say, only its page tells what it ran.
+    /// Takes back the tasks of a worker that is gone. Those that it did not run return to their
+    /// queues: it had not started them, or had ended them without a report. Only its page shows
+    /// what it ran, whatever it reported.
     pub(super) fn on_exited(
         &mut self,
         now: Instant,
@@ -138,7 +140,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return self.stale(worker);
         };
         let cause = Cause::of(slot.told(), &exit);
-        // It takes up tasks in the order of their assignment.
+        // Workers start tasks in the order of assignment.
         let ran = ran.map(BTreeSet::from_iter);
         let ran = ran.as_ref().unwrap_or(slot.running());
         let (running, others): (Vec<_>, Vec<_>) = slot.all_held().partition(|id| ran.contains(id));
@@ -153,7 +155,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         };
         if cause != Cause::Wanted {
             self.counts.deaths += 1;
-            // Before any task is recorded as finished, so that it can be told what it was doing.
+            // This comes before any task is recorded as finished, so that the notice can still say
+            // what the worker did.
             self.actions.push_back(Action::Notify(Notice::WorkerDied {
                 worker,
                 exit: exit.clone(),
@@ -186,7 +189,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// The worker died while task `id` ran, and perhaps others: says whether it is to blame.
+    /// Charges task `id`, which ran when its worker died, `alone` or with others.
     fn blame(&mut self, id: TaskId, cause: Cause, alone: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             let charge = cause.charge(id, alone);
@@ -196,8 +199,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Task `id` spends a delivery: it goes back to where it came from, unless it was to blame
-    /// once too often.
+    /// Spends a delivery of task `id`, and returns the task to its queue, or quarantines it after
+    /// the last tolerated death.
     fn redeliver(&mut self, now: Instant, worker: WorkerId, id: TaskId, exit: &Exit) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -221,8 +224,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }));
     }
 
-    /// The worker of a slot that is vacant now did nothing but die: counts that against the
-    /// restart intensity, and against the slot, which stays empty for a while or for good.
+    /// Counts a death without progress against the restart intensity and the slot, which is vacant
+    /// now. The slot stays empty for a while, or permanently.
     fn died_without_progress(&mut self, now: Instant, worker: WorkerId, exit: &Exit) {
         let in_a_row = self.slots[worker.slot].died_without_progress();
         if self.course.is_running() && !self.restarts.tolerates(now) {

@@ -1,4 +1,4 @@
-//! Suspects: tasks that ran when their worker died. Each is run alone, so that the next death can be
+//! Suspects: tasks that ran when their worker died. Each runs alone, so that the next death can be
 //! blamed on it.
 //!
 //! ```text
@@ -7,8 +7,9 @@
 //!                            +----------- given back, failed, died --------+
 //! ```
 //!
-//! A suspect that has brought down a worker for certain is **guilty**. It may do so again and take long about
-//! it, so only so many of the guilty are under way at once while other tasks wait.
+//! A suspect that is known to have killed a worker is **guilty**. It may kill another, and take
+//! long to do so. While other tasks wait, only a limited number of guilty suspects therefore run at
+//! once.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,14 +17,14 @@ use protocol::TaskId;
 
 use super::event::GroupId;
 
-/// See the module.
+/// The suspects that wait, and the guilty ones that run.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     /// In the order of their turns.
     waiting: VecDeque<Suspect>,
-    /// The guilty that are with workers.
+    /// Guilty suspects that are with workers.
     guilty_under_way: BTreeSet<TaskId>,
-    /// One waits for the first worker that is empty: nothing is handed out ahead meanwhile.
+    /// A suspect waits for the first worker that becomes empty, so nothing is handed out ahead.
     makes_way: bool,
 }
 
@@ -35,7 +36,7 @@ struct Suspect {
 }
 
 impl Suspects {
-    /// How many wait.
+    /// Returns how many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -44,13 +45,13 @@ impl Suspects {
         self.waiting.is_empty()
     }
 
-    /// Whether `task` waits.
+    /// Returns whether `task` waits.
     pub(super) fn contains(&self, task: TaskId) -> bool {
         self.waiting.iter().any(|suspect| suspect.task == task)
     }
 
-    /// `task` waits behind all others. In front, it would take the turn of those that have waited longest
-    /// whenever a worker died.
+    /// Queues `task` behind all others. At the front it would overtake those that have waited
+    /// longest, whenever a worker died.
     pub(super) fn push(&mut self, task: TaskId, group: GroupId, is_guilty: bool) {
         self.waiting.push_back(Suspect {
             task,
@@ -59,12 +60,13 @@ impl Suspects {
         });
     }
 
-    /// Whether one can be run now: its group has room, and at most so many of the guilty are under way.
+    /// Returns whether a suspect can run now: its group has room, and fewer than `guilty` guilty
+    /// ones run.
     pub(super) fn can_run(&self, guilty: usize, has_room: impl Fn(GroupId) -> bool) -> bool {
         self.next(guilty, has_room).is_some()
     }
 
-    /// Takes the first one that can be run now, for an empty worker.
+    /// Takes the first suspect that can run now, for an empty worker.
     pub(super) fn take(
         &mut self,
         guilty: usize,
@@ -84,12 +86,12 @@ impl Suspects {
         self.waiting.iter().position(can_run)
     }
 
-    /// `task`, which may be a suspect, is with no worker any more.
+    /// Notes that `task`, which may be a suspect, is no longer with a worker.
     pub(super) fn returned(&mut self, task: TaskId) {
         self.guilty_under_way.remove(&task);
     }
 
-    /// Says whether workers are to become empty for one.
+    /// Sets whether workers must become empty for a suspect.
     pub(super) const fn make_way(&mut self, makes_way: bool) {
         self.makes_way = makes_way;
     }
@@ -111,7 +113,7 @@ mod tests {
         let guilty = |task| (task, A, true);
         let other = |task| (task, A, false);
         let of_b = |task| (task, B, false);
-        // Which wait; how many of the guilty may be under way; whether A has room; which are taken.
+        // Waiting suspects; how many guilty ones may run; whether A has room; which are taken.
         let rows: [(&[_], _, _, &[u64]); 7] = [
             (&[], 9, true, &[]),
             (&[other(2), other(1), of_b(3)], 0, true, &[2, 1, 3]),

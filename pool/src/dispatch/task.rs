@@ -1,4 +1,4 @@
-//! One unfinished task, as the core sees it.
+//! One unfinished task.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,45 +8,45 @@ use protocol::{SlotId, WorkerId};
 use super::event::GroupId;
 use super::pressure::Asked;
 
-/// An unfinished task.
+/// An unfinished task, as the core sees it.
 #[derive(Debug)]
 pub(super) struct Task {
-    /// The group that it is for now.
+    /// The group that it belongs to at present.
     pub(super) group: GroupId,
-    /// Those that it is for if that fails, in their order.
+    /// The groups of the alternatives that are left, in order.
     pub(super) alternatives: VecDeque<GroupId>,
-    /// It is not of the input.
+    /// It is not part of the input.
     pub(super) prerequisite: bool,
-    /// Shortest time to the next one of its group.
+    /// Shortest time to the next task of its group.
     pub(super) spacing: Duration,
-    /// What it takes of a worker's credit.
+    /// Bytes of a worker's credit that it takes.
     pub(super) size: u32,
-    /// Answers so far, of where it is tried now.
+    /// Attempts spent at its present group.
     pub(super) attempts: u32,
-    /// Answers of those before.
+    /// Attempts spent at earlier groups.
     pub(super) earlier_attempts: u32,
-    /// Leases that a death or a deadline ended while the task ran.
+    /// Deliveries spent: leases that a death or a deadline ended while the task ran.
     pub(super) broken: u32,
-    /// Of those, the ones that it is to blame for: it ran alone, or hung, and the worker's end
-    /// was not of a kind that may come from outside.
+    /// Of `broken`, those for which it is to blame: it ran alone, or hung, and the worker's end was
+    /// not of a kind that may come from outside.
     pub(super) kills: u32,
-    /// Of those, the ones where it ran alone and the end may have come from outside.
+    /// Of `broken`, those where it ran alone and the end may have come from outside.
     pub(super) unexplained: u32,
-    /// It ran when its worker died, and is only ever run alone since.
+    /// It ran when its worker died, and must run alone since then.
     pub(super) suspect: bool,
-    /// The slot whose chunk it belongs to, once the input is split.
+    /// The slot whose chunk it belongs to, once the input has been split.
     pub(super) chunk: Option<SlotId>,
-    /// How often its group had served when it first refused this, or last in a way that spent no
-    /// attempt.
+    /// How often its group had served when the group first refused this task, or last refused it
+    /// without spending an attempt.
     pub(super) refused: Option<u64>,
-    /// When it was first started, as far as is known.
+    /// When it first started, as far as is known.
     pub(super) begun: Option<Instant>,
-    /// When it was last put in the queue.
+    /// When it was last put into a queue.
     pub(super) ready_at: Instant,
     pub(super) place: Place,
 }
 
-/// Where an unfinished task is. In exactly one place.
+/// Where an unfinished task is: in exactly one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In the ready queue.
@@ -55,29 +55,30 @@ pub(super) enum Place {
     Prerequisites,
     /// In the queue of suspects, ready.
     Suspects,
-    /// In what is left of its slot's chunk, ready.
+    /// In the rest of its slot's chunk, ready.
     Chunk(SlotId),
     /// Waiting for its next attempt.
     Delayed(Instant),
-    /// With a worker.
+    /// Held by a worker.
     Leased(Lease),
-    /// This worker has answered it, and that is being seen to, or its failure tried. It
-    /// waited so long before it was last started.
+    /// This worker has answered it. Its output is being placed, or its failure checked. It had
+    /// waited for `queued` before it last started.
     Placing { worker: WorkerId, queued: Duration },
 }
 
-/// A worker's exclusive, time-limited claim on a task.
+/// A worker's exclusive right to work on a task, limited in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) worker: WorkerId,
     pub(super) deadline: Instant,
-    /// When it was handed out, and how much its group was asked then.
+    /// When it was assigned, and the load of its group then.
     pub(super) asked: Asked,
-    /// When the worker took it up, if it has.
+    /// When the worker started it, if it has.
     pub(super) started: Option<Instant>,
     /// The worker was asked to give it back.
     pub(super) revoked: bool,
-    /// The worker's last heartbeat did not name it, though it runs: it overran its limits.
+    /// The task has started, but the worker's last heartbeat did not name it: it exceeds its
+    /// limits.
     pub(super) overdue: bool,
 }
 
@@ -103,12 +104,12 @@ impl Task {
         }
     }
 
-    /// Answers so far, wherever it was tried.
+    /// Returns the attempts spent at all groups.
     pub(super) const fn all_attempts(&self) -> u32 {
         self.earlier_attempts.saturating_add(self.attempts)
     }
 
-    /// The lease on it, if `worker` has it.
+    /// Returns the lease on it, if `worker` holds it.
     pub(super) fn lease_of(&mut self, worker: WorkerId) -> Option<&mut Lease> {
         match &mut self.place {
             Place::Leased(lease) if lease.worker == worker => Some(lease),

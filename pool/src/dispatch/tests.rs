@@ -1,5 +1,5 @@
-//! Decisions that no invariant asks for: who is given what, and when. In a time that stands still, but
-//! where a test moves it.
+//! Decisions that no invariant covers: which worker is assigned what, and when. Time stands still
+//! unless a test advances it.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A group refused a task, and wants this pause.
+/// A group refused a task and asks for this pause.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Refused(Duration);
 
@@ -25,7 +25,7 @@ impl JobFailure for Refused {
     }
 }
 
-/// It may pass.
+/// A failure that may pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Passing;
 
@@ -52,7 +52,7 @@ fn limits(workers: u16, concurrency: u16) -> Limits {
     }
 }
 
-/// A run with `tasks` tasks of one group, whose workers are not started yet.
+/// Starts a run with `tasks` tasks of one group. Its workers have not started yet.
 fn run<F: JobFailure>(limits: Limits, tasks: u64) -> (Dispatcher<(), F>, Instant) {
     let now = Instant::now();
     let mut core = Dispatcher::new(limits, now);
@@ -95,7 +95,7 @@ fn died<F>(slot: u16, ran: &[u64]) -> Event<(), F> {
     }
 }
 
-/// What was handed out (`+`) and asked back (`-`): the slot and the tasks.
+/// Returns what was assigned (`+`) and asked back (`-`): the slot and the tasks.
 fn moves<F: JobFailure>(core: &mut Dispatcher<(), F>) -> Vec<(char, u16, Vec<u64>)> {
     let numbers = |tasks: &[TaskId]| tasks.iter().map(|task| task.0).collect();
     let mut moves = Vec::new();
@@ -110,7 +110,7 @@ fn moves<F: JobFailure>(core: &mut Dispatcher<(), F>) -> Vec<(char, u16, Vec<u64
     moves
 }
 
-/// Workers of these slots are ready.
+/// Makes the first `slots` workers ready.
 fn ready<F: JobFailure>(core: &mut Dispatcher<(), F>, now: Instant, slots: u16) {
     let workers = (0..slots).map(worker);
     core.handle_all(now, workers.map(|worker| Event::WorkerReady { worker }));
@@ -128,7 +128,7 @@ fn an_idle_worker_gets_the_last_of_what_another_holds_ahead() {
     assert!(held.len() > 1, "{held:?}");
     core.handle(now, Event::Resized { workers: 2 });
     core.handle(now, Event::WorkerReady { worker: worker(1) });
-    // The second does all that waits; the first is still at its first task.
+    // The second worker does all tasks that wait. The first still runs its first task.
     let asked_back = loop {
         match &moves(&mut core)[..] {
             [('+', 1, tasks)] => {
@@ -161,7 +161,7 @@ fn a_group_that_refuses_is_asked_back_what_is_held_ahead_and_not_yet_ended() {
         task: TaskId(held[0]),
         failure: Box::new(Refused(SECOND)),
     };
-    // What was heard together with the refusal need not be asked back.
+    // A task whose end arrived together with the refusal need not be asked back.
     core.handle_all(now, [refused, finished(0, held[1])]);
     assert_eq!(moves(&mut core), [('-', 0, held[2..].to_vec())]);
 }
@@ -169,7 +169,7 @@ fn a_group_that_refuses_is_asked_back_what_is_held_ahead_and_not_yet_ended() {
 #[test]
 fn the_worker_that_holds_least_is_kept_free_for_a_suspect() {
     let limits = Limits {
-        // No other group comes, so this one may have all places.
+        // No other group comes, so this one may use all places.
         lookahead_max: 0,
         ..limits(3, 2)
     };
@@ -187,7 +187,7 @@ fn the_worker_that_holds_least_is_kept_free_for_a_suspect() {
     core.handle(now, finished(1, held(1)[0]));
     core.handle(now, died(2, &held(2)));
     assert_eq!(moves(&mut core), []);
-    // The second has a place that is free, and the first will have one.
+    // The second worker has a free place, and the first will have one.
     core.handle(now, offered(7));
     assert_eq!(moves(&mut core), []);
     core.handle(now, finished(0, held(0)[0]));
@@ -223,7 +223,7 @@ fn no_retry_is_begun_after_its_time() {
         core.handle(now, started(0, 1, now));
         core.handle(now, nacked());
     }
-    // At 10 s it may be begun once more, and not at 15 s.
+    // At 10 s one more attempt may start, but not at 15 s.
     let now = begun + 10 * SECOND;
     core.handle(now, Event::Tick);
     assert_eq!(moves(&mut core), [('+', 0, vec![1])]);

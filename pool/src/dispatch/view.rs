@@ -1,4 +1,4 @@
-//! Looking at the core from outside: counters, and what each slot does now.
+//! What can be read from the core: counters, and the state of each slot.
 
 use std::time::Instant;
 
@@ -8,11 +8,11 @@ use super::Dispatcher;
 use super::slot::SlotState;
 use super::task::Place;
 
-/// What happened so far.
+/// What has happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Tasks of the input, whether offered or refused. Here and in what became of them prerequisites do not
-    /// count.
+    /// Tasks of the input, offered or refused. Prerequisites count neither here nor in `done`,
+    /// `failed` and `quarantined`.
     pub offered: u64,
     /// Tasks finished as done.
     pub done: u64,
@@ -26,32 +26,32 @@ pub struct Counts {
     pub redeliveries: u64,
     /// Workers spawned.
     pub spawned: u64,
-    /// Workers that were replaced after their share of tasks.
+    /// Workers that were replaced after their quota of tasks.
     pub recycled: u64,
-    /// Workers that were gone without having been told to leave.
+    /// Deaths of workers that were not meant to leave.
     pub deaths: u64,
     /// Messages that changed nothing because their worker or lease was gone.
     pub stale: u64,
 }
 
 impl Counts {
-    /// Tasks finished, in whatever way.
+    /// Returns the number of finished tasks, however they finished.
     #[must_use]
     pub const fn finished(&self) -> u64 {
         self.done + self.failed + self.quarantined
     }
 }
 
-/// One slot, as it is now.
+/// The present state of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotView {
     /// The current worker, or the last one.
     pub worker: WorkerId,
-    /// What it is up to, as a word.
+    /// Its state, as a word.
     pub state: &'static str,
-    /// What it runs, as far as can be told.
+    /// The tasks that it runs, as far as is known.
     pub running: Vec<TaskView>,
-    /// How many more tasks it holds.
+    /// Number of other tasks that it holds.
     pub queued: usize,
 }
 
@@ -59,18 +59,18 @@ pub struct SlotView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskView {
     pub task: TaskId,
-    /// Since when.
+    /// When it started, as far as is known.
     pub since: Instant,
 }
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// What happened so far.
+    /// Returns what has happened so far.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Tasks that were offered and are not finished, without prerequisites.
+    /// Returns the number of tasks that were offered and are not finished, without prerequisites.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.tasks
@@ -79,27 +79,27 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .count()
     }
 
-    /// Tasks that wait for their next attempt.
+    /// Returns the number of tasks that wait for their next attempt.
     #[must_use]
     pub fn delayed(&self) -> usize {
         self.queue.delayed()
     }
 
-    /// Tasks that are seen to after their workers have answered them.
+    /// Returns the number of tasks that workers have answered and that are being placed or checked.
     #[must_use]
     pub const fn placing(&self) -> usize {
         self.placing
     }
 
-    /// Slots that are meant to be in use.
+    /// Returns the number of slots that the pool should have.
     #[must_use]
     pub const fn workers(&self) -> u16 {
         self.limits.workers
     }
 
-    /// Whether a worker has begun `task` before, and may have left something of it. One that it died
-    /// with, and had ended without having said so, does not count: failures are told at once, and of a
-    /// whole body nothing is left.
+    /// Returns whether a worker has started `task` before and may have left a part of its output. A
+    /// task that its worker had ended but not reported when it died does not count: failures are
+    /// reported at once, and a whole body leaves no part behind.
     #[must_use]
     pub fn is_begun(&self, task: TaskId) -> bool {
         self.tasks
@@ -107,7 +107,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .is_some_and(|task| task.begun.is_some())
     }
 
-    /// Whether `worker` holds `task`.
+    /// Returns whether `worker` holds `task`.
     #[must_use]
     pub fn holds(&self, worker: WorkerId, task: TaskId) -> bool {
         self.tasks.get(&task).is_some_and(
@@ -115,18 +115,18 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         )
     }
 
-    /// Which delivery of `task` the next one is, or the present one, while it is leased: 1 for the
-    /// first.
+    /// Returns the number of the present delivery of `task` if it is leased, and of the next one
+    /// otherwise. The first is 1.
     #[must_use]
     pub fn delivery(&self, task: TaskId) -> u32 {
         self.tasks.get(&task).map_or(1, |task| task.broken + 1)
     }
 
-    /// Every slot, as it is now.
+    /// Returns the present state of every slot.
     ///
-    /// A worker says late what it has started, and does not say it of short tasks before they have
-    /// ended. So the next tasks that it holds count as running where it has room for them: since
-    /// its last answer, or since they were handed out.
+    /// A worker reports late which tasks it has started, and reports short tasks only after they
+    /// have ended. If it has room for more than it has reported, the next tasks that it holds
+    /// therefore count as running: since its last answer, or since they were assigned.
     pub fn slots(&self) -> impl Iterator<Item = SlotView> + '_ {
         self.slots.iter().map(|slot| {
             let concurrency = usize::from(self.limits.concurrency);

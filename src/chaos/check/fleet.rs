@@ -56,6 +56,8 @@ pub struct FleetFindings {
     pub copies: usize,
     /// Files that a member placed but could not record before another member did the same work.
     pub unrecorded: usize,
+    /// Bodies that members did not place, because they had lost the lease on the partition.
+    pub fenced: usize,
     /// How often a partition got a new owner.
     pub begun: usize,
     /// Requests above the limit of a host while ownership moved.
@@ -134,7 +136,16 @@ pub fn check(evidence: &FleetEvidence<'_>) -> Result<FleetFindings, Unreadable> 
             let text = format!("{}: {problem}", member.name);
             findings.common.broken(Violation::BadRecord, text);
         }
-        recorded.push(records.lines.into_keys().collect::<HashSet<_>>());
+        let mut urls = HashSet::new();
+        for (url, lines) in records.lines {
+            let fenced = lines.iter().filter(|line| line.outcome == "fenced").count();
+            findings.fenced += fenced;
+            // That is no record of a file.
+            if fenced < lines.len() {
+                urls.insert(url);
+            }
+        }
+        recorded.push(urls);
         for process in member.own.processes {
             findings
                 .common
@@ -594,6 +605,26 @@ mod tests {
         let findings = scene.check();
         assert!(findings.common.is_clean(), "{findings:?}");
         assert_eq!(findings.copies, 1);
+    }
+
+    #[test]
+    fn of_a_body_that_was_refused_there_is_no_file() {
+        let mut scene = Scene::new();
+        let log = scene
+            .folder
+            .path()
+            .join("m1/downloads/.coordinator/results.jsonl");
+        let mut lines = fs::read_to_string(&log).expect("readable");
+        let fenced = json!({"url": url(0), "outcome": "fenced", "fleet": {"machine": "m1"}});
+        lines.push_str(&format!("{fenced}\n"));
+        fs::write(&log, &lines).expect("writable");
+        let findings = scene.check();
+        assert!(findings.common.is_clean(), "{findings:?}");
+        assert_eq!(findings.fenced, 1);
+        // A file all the same, that no other record is of.
+        scene.download(1, 0, 9_000_000_000);
+        fs::write(&log, lines).expect("writable");
+        scene.is_broken(Violation::Leftover);
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl Report<'_> {
             "files beside the one that counts, all told of".to_owned(),
         );
         row(
+            "fenced",
+            findings.fenced,
+            "bodies that were not put in place, since the partition was lost".to_owned(),
+        );
+        row(
             "not recorded",
             findings.unrecorded,
             "files of members that were killed before they could record them, done by others"

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
 
 use super::hand_out::HandOut;
 use super::log::OwnLog;
 use super::partition::{Held, append, begin};
+use crate::fence::{Fence, boot_time};
 use crate::fleet::FleetError;
 use crate::fleet::chain::{self, FRAMES, Progress, Replay};
 use crate::fleet::frame::{self, MAX_TARGETS};
-use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
+use crate::fleet::lease::{self, Action, Claim, Lease, Partition, Timing};
 use crate::fleet::queue::{FedAll, Message, Queue};
 use crate::input::{Format, Lines, ListOptions, Ticket};
 use crate::watch::{Fleet, Share};
@@ -104,6 +104,8 @@ pub(super) struct Actor {
     members: usize,
     /// For those who watch the run.
     share: Share,
+    /// For the run's placement.
+    fence: Fence,
     news: UnboundedSender<MemberEvent>,
 }
 
@@ -118,6 +120,7 @@ impl Actor {
         hand_out: HandOut,
         mut untold: Vec<(Partition, String)>,
         share: Share,
+        fence: Fence,
         news: UnboundedSender<MemberEvent>,
     ) -> Self {
         let seed = fastrand::u64(..);
@@ -154,6 +157,7 @@ impl Actor {
             left: false,
             members: 0,
             share,
+            fence,
             news,
         }
     }
@@ -192,11 +196,12 @@ impl Actor {
     fn tell_share(&self) {
         let progress = self.held.values().filter_map(|held| held.progress.as_ref());
         let unpublished: usize = progress.map(|progress| progress.waiting().0).sum();
+        let taken_on: usize = self.held.values().map(|held| held.handed.len()).sum();
         self.share.set(Fleet {
             in_touch: self.lease.valid().is_some(),
             members: self.members as u64,
             partitions: self.held.len() as u64,
-            taken_on: self.hand_out.outstanding() as u64,
+            taken_on: taken_on as u64,
             unpublished: unpublished as u64,
             fed: self.fed.as_ref().map(|fed| fed.tasks.iter().sum()),
         });
@@ -226,6 +231,8 @@ impl Actor {
         while let Some(action) = self.lease.poll_action() {
             self.act(action);
         }
+        // After what was lost is revoked.
+        self.fence.set_until(self.lease.valid());
     }
 
     fn act(&mut self, action: Action) {
@@ -273,8 +280,7 @@ impl Actor {
             }
             Action::Stop { partition, claim } => {
                 tracing::info!(partition = partition.0, "partition is given up at once");
-                self.hand_out
-                    .take_back(partition, self.held.get_mut(&partition));
+                self.hand_out.revoke(partition);
                 if self.get(partition, claim).is_some()
                     && let Some(held) = self.held.remove(&partition)
                     && let Some(progress) = held.progress
@@ -451,10 +457,13 @@ impl Actor {
     fn on_recorded(&mut self) {
         let mut recorded = Vec::new();
         let hand_out = &mut self.hand_out;
-        let followed = self.log.follow(|key, line| {
-            if let Some((partition, task)) = hand_out.recorded(&key) {
-                recorded.push((partition, task, chain::recorded(task, line)));
+        let followed = self.log.follow(|key, line| match line {
+            Some(line) => {
+                if let Some((partition, task)) = hand_out.recorded(&key) {
+                    recorded.push((partition, task, chain::recorded(task, line)));
+                }
             }
+            None => hand_out.refused(key),
         });
         if let Err(error) = followed {
             tracing::warn!("{error}");
@@ -603,7 +612,7 @@ impl Actor {
         };
         let claim = held.claim;
         if let Some(target) = held.try_next() {
-            self.hand_out.give(partition, held, target);
+            self.hand_out.give(partition, &mut held.handed, target);
         }
         let publish = held.publish_at().is_some_and(|at| at <= now);
         let Some(progress) = &mut held.progress else {
@@ -716,9 +725,4 @@ impl Actor {
             MemberEvent::Looked(look.await)
         });
     }
-}
-
-/// How long this machine has been up, suspended or not.
-fn boot_time() -> Moment {
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }

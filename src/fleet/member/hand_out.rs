@@ -1,12 +1,13 @@
 //! What the member's run is given, and when. Partitions take turns, here and in the run's list, so that
 //! one that was just taken over does not wait for what was taken on before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::partition::Held;
+use crate::fence::{Fence, FencedTarget};
 use crate::fleet::lease::{PARTITIONS, Partition};
 use crate::input::{FedWriter, UrlKey};
 
@@ -21,13 +22,31 @@ const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How late a target may be handed out (`--rate`) without a gap to those after it.
 const LATE: Duration = Duration::from_millis(20);
 
+/// A target that the run has.
+#[derive(Debug)]
+struct Given {
+    partition: Partition,
+    /// Its number there.
+    task: u64,
+    /// Its line in the run's list: it may have to be handed out again.
+    line: String,
+}
+
+impl Given {
+    const fn fenced(&self) -> FencedTarget {
+        (self.partition.0, self.task)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct HandOut {
     /// The run's list; gone once it is to end.
     list: Option<FedWriter>,
-    /// What the run has and has not recorded: which task of the fleet it is.
-    outstanding: HashMap<UrlKey, (Partition, u64)>,
+    /// What the run has and has not recorded.
+    outstanding: HashMap<UrlKey, Given>,
+    /// What of that may be put in place.
+    fence: Fence,
     /// How many targets the run may have at once.
     most: usize,
     /// Time between two targets that the whole fleet begins (`--rate`), and when this member hands
@@ -40,11 +59,12 @@ pub(super) struct HandOut {
 
 impl HandOut {
     /// For a run that downloads so many at once.
-    pub(super) fn new(list: FedWriter, at_once: u64, spacing: Duration) -> Self {
+    pub(super) fn new(list: FedWriter, fence: Fence, at_once: u64, spacing: Duration) -> Self {
         let most = FEWEST.max(at_once.saturating_mul(16));
         Self {
             list: Some(list),
             outstanding: HashMap::new(),
+            fence,
             most: usize::try_from(most).unwrap_or(usize::MAX),
             spacing: spacing.min(LONGEST_SPACING),
             next_target: Instant::now(),
@@ -67,25 +87,53 @@ impl HandOut {
         self.outstanding.len()
     }
 
-    /// The run has recorded a target: which one it is, if it was given it.
-    pub(super) fn recorded(&mut self, key: &UrlKey) -> Option<(Partition, u64)> {
-        self.outstanding.remove(key)
+    /// Whether the run has this target.
+    pub(super) fn has(&self, key: &UrlKey) -> bool {
+        self.outstanding.contains_key(key)
     }
 
-    /// Gives a target to the run, unless it has it from an earlier time that this member owned the
-    /// partition.
+    /// The run has recorded the outcome of a target: which one it is, if it was given it.
+    pub(super) fn recorded(&mut self, key: &UrlKey) -> Option<(Partition, u64)> {
+        let given = self.outstanding.remove(key)?;
+        self.fence.forget(given.fenced());
+        Some((given.partition, given.task))
+    }
+
+    /// The run has not put the body of a target in place. If the target is this member's by now, it is
+    /// handed out again; if not, the run does not have it any more.
+    pub(super) fn refused(&mut self, key: UrlKey) {
+        let Some(given) = self.outstanding.get(&key) else {
+            return;
+        };
+        match &self.list {
+            Some(list) if self.fence.is_granted(given.fenced()) => {
+                list.push(given.partition.0, key, given.line.clone());
+            }
+            Some(_) | None => drop(self.outstanding.remove(&key)),
+        }
+    }
+
+    /// Gives a target to the run. If the run has it from an earlier time that this member owned the
+    /// partition, its body may be put in place again.
     pub(super) fn give(
         &mut self,
         partition: Partition,
-        held: &mut Held,
+        handed: &mut HashSet<u64>,
         (task, key, line): (u64, UrlKey, String),
     ) {
-        held.handed.insert(task);
-        if self.outstanding.insert(key, (partition, task)).is_none()
+        handed.insert(task);
+        self.fence.grant((partition.0, task));
+        if !self.has(&key)
             && let Some(list) = &self.list
         {
-            list.push(partition.0, key, line);
+            list.push(partition.0, key, line.clone());
         }
+        let given = Given {
+            partition,
+            task,
+            line,
+        };
+        self.outstanding.insert(key, given);
     }
 
     /// Takes back what the run has not read of a partition: it is for the next owner.
@@ -94,14 +142,24 @@ impl HandOut {
             .list
             .iter()
             .flat_map(|list| list.take_back(partition.0));
-        let tasks: Vec<_> = taken
+        let taken: Vec<_> = taken
             .filter_map(|key| self.outstanding.remove(&key))
             .collect();
+        for given in &taken {
+            self.fence.forget(given.fenced());
+        }
         if let Some(held) = held {
-            for (_, task) in tasks {
-                held.handed.remove(&task);
+            for given in taken {
+                held.handed.remove(&given.task);
             }
         }
+    }
+
+    /// The same of a partition that may be another's now: what the run has read of it must not be put in
+    /// place.
+    pub(super) fn revoke(&mut self, partition: Partition) {
+        self.fence.revoke(partition.0);
+        self.take_back(partition, None);
     }
 
     /// When the next target may be handed out, if there is one and it has to wait for that.
@@ -140,7 +198,7 @@ impl HandOut {
             }
             self.given += 1;
             held.turn = self.given;
-            self.give(*partition, held, target);
+            self.give(*partition, &mut held.handed, target);
             self.next_target += spacing;
         }
     }

@@ -45,7 +45,7 @@ impl Noted {
             Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined => true,
             // Another run, or one that was no fleet's, may have had less luck.
             Outcome::Failed => self.fleet.as_ref().is_some_and(|ticket| ticket.run == run),
-            Outcome::Duplicate => false,
+            Outcome::Duplicate | Outcome::Fenced => false,
         }
     }
 }
@@ -84,6 +84,7 @@ impl OwnLog {
         let (run, mut untold) = (log.run.clone(), Vec::new());
         log.each(|at, noted, line| {
             if let Some(ticket) = noted.fleet.as_ref().filter(|ticket| ticket.run == run)
+                && noted.is_final(&run)
                 && at >= told
             {
                 let line = chain::recorded(ticket.task, line);
@@ -98,15 +99,21 @@ impl OwnLog {
         self.next
     }
 
-    /// Reads on, and tells of each target that has got its outcome, with its line.
+    /// Reads on, and tells of each target that has got its outcome, with its line; and without one of
+    /// each whose body was refused.
     ///
     /// # Errors
     ///
     /// It cannot be read.
-    pub(super) fn follow(&mut self, mut tell: impl FnMut(UrlKey, &str)) -> Result<(), FleetError> {
-        self.each(|_, noted, line| tell(noted.key(), line))
+    pub(super) fn follow(
+        &mut self,
+        mut tell: impl FnMut(UrlKey, Option<&str>),
+    ) -> Result<(), FleetError> {
+        let is_fenced = |noted: &Noted| noted.outcome == Outcome::Fenced;
+        self.each(|_, noted, line| tell(noted.key(), (!is_fenced(noted)).then_some(line)))
     }
 
+    /// Tells of each outcome and each refusal, with where its line is.
     fn each(&mut self, mut tell: impl FnMut(u64, &Noted, &str)) -> Result<(), FleetError> {
         if self.file.is_none() {
             self.file = open(&self.output)?;
@@ -134,9 +141,12 @@ impl OwnLog {
                 let Ok(noted) = serde_json::from_str::<Noted>(text) else {
                     continue;
                 };
-                if noted.is_final(&self.run) {
+                let is_final = noted.is_final(&self.run);
+                if is_final {
                     self.lines
                         .insert(*noted.key().as_bytes(), at.to_be_bytes())?;
+                }
+                if is_final || noted.outcome == Outcome::Fenced {
                     tell(at, &noted, text.trim_end());
                 }
             }
@@ -186,8 +196,8 @@ pub(in crate::fleet) fn each_done(
         next: 0,
         lines: DiskMap::new(std::env::temp_dir()),
     };
-    log.follow(|key, _| {
-        if problem.is_ok() {
+    log.follow(|key, line| {
+        if line.is_some() && problem.is_ok() {
             problem = tell(&key);
         }
     })?;

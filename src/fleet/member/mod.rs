@@ -23,6 +23,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::FleetError;
 use super::queue::{Place, Queue};
 use crate::config::{Recorded, RunConfig};
+use crate::fence::Fence;
 use crate::input::{Fed, Source};
 use crate::run::{self, Outcome};
 use crate::watch::Share;
@@ -79,6 +80,8 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
     }));
     let share = Share::default();
     config.share = Some(share.clone());
+    let fence = Fence::default();
+    config.fence = Some(fence.clone());
     let at_once = u64::from(config.limits.workers) * u64::from(config.limits.concurrency);
     // What the core has taken cannot be given back to the fleet.
     let lookahead = usize::try_from(at_once).unwrap_or(usize::MAX);
@@ -89,9 +92,10 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         lease,
         log,
         Arc::clone(&config.lists),
-        HandOut::new(list, at_once, config.limits.spacing),
+        HandOut::new(list, fence.clone(), at_once, config.limits.spacing),
         untold,
         share,
+        fence,
         news.clone(),
     );
     let acting = thread::Builder::new()

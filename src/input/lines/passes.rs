@@ -83,8 +83,8 @@ impl Lines {
         is_text && self.file.is_some() && self.plain_format() == Some(Format::Text)
     }
 
-    /// Returns the same list from its beginning, with a position of its own, or `None` if the list cannot
-    /// be read in two passes.
+    /// Returns the same list from its beginning, with its own position, or `None` if the list
+    /// cannot be read in two passes.
     #[must_use]
     pub fn again(&self) -> Option<Self> {
         let file = self.file.clone()?;
@@ -96,8 +96,9 @@ impl Lines {
         Some(lines.or_format(Some(Format::Text)).of_file(Some(file)))
     }
 
-    /// Returns the next line that is not known. Skips at most `most` known lines, and subtracts them
-    /// from `most`. `is_known` is called once for each line that is neither blank nor a comment, in order.
+    /// Returns the next line that is not known. Skips at most `most` known lines, and subtracts
+    /// them from `most`. Calls `is_known` once for each line that is neither blank nor a comment,
+    /// in order.
     pub fn next_unknown(
         &mut self,
         marks: &mut Marks,
@@ -133,9 +134,9 @@ impl Lines {
         }
     }
 
-    /// Returns the key of the next line, as if the line were a normalised URL, or `None` at the end. The key
-    /// is `None` if the line cannot be one. `is_wanted` is called once for each line that is neither blank
-    /// nor a comment, in order.
+    /// Returns the key of the next line, as if the line were a normalised URL, or `None` at the
+    /// end. The key is `None` if the line cannot be one. Calls `is_wanted` once for each line that
+    /// is neither blank nor a comment, in order.
     pub fn next_key(&mut self, mut is_wanted: impl FnMut() -> bool) -> Option<Option<UrlKey>> {
         // The reader of the lines themselves reports a file that cannot be read.
         while let Ok(Some(raw)) = self.lines.next_line() {
@@ -198,7 +199,7 @@ impl Lines {
     }
 }
 
-/// Reads a file from its start, with a position of its own.
+/// Reads a file from its start, with its own position.
 struct FromStart {
     file: Arc<File>,
     at: u64,

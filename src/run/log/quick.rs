@@ -34,6 +34,7 @@ pub(super) fn read(line: &str) -> Option<Brief<'_>> {
         "duplicate" => Outcome::Duplicate,
         "failed" => Outcome::Failed,
         "quarantined" => Outcome::Quarantined,
+        "fenced" => Outcome::Fenced,
         _ => return None,
     };
     line.take(",\"status\":")?;

@@ -363,7 +363,10 @@ mod tests {
                 // Most records have this form, so that a change affects each of the keys.
                 let like = match record.outcome {
                     Outcome::Failed | Outcome::Quarantined => failed(),
-                    Outcome::Stored | Outcome::Unchanged | Outcome::Duplicate => {
+                    Outcome::Stored
+                    | Outcome::Unchanged
+                    | Outcome::Duplicate
+                    | Outcome::Fenced => {
                         Record::stored(facts(1, "https://h/1"), stored(7))
                     }
                 };

@@ -128,6 +128,9 @@ pub enum Outcome {
     Failed,
     /// It killed the allowed number of workers.
     Quarantined,
+    /// Its body was not put in place, because its partition of a fleet was lost before: that is no
+    /// outcome of the URL, which another member has, or this one later.
+    Fenced,
 }
 
 impl Outcome {
@@ -136,7 +139,7 @@ impl Outcome {
     pub const fn has_file(self) -> bool {
         match self {
             Self::Stored | Self::Unchanged => true,
-            Self::Duplicate | Self::Failed | Self::Quarantined => false,
+            Self::Duplicate | Self::Failed | Self::Quarantined | Self::Fenced => false,
         }
     }
 }
@@ -269,6 +272,12 @@ impl Record {
             path: Some(facts.path.clone()),
             ..Self::new(facts, Outcome::Duplicate, Exchange::default())
         }
+    }
+
+    /// Returns the record of a task whose body was not placed.
+    #[must_use]
+    pub fn fenced(facts: Facts, exchange: Exchange) -> Self {
+        Self::new(facts, Outcome::Fenced, exchange)
     }
 
     /// Returns the checksum of the file by `algorithm`, if it is recorded.
@@ -505,6 +514,7 @@ pub(super) mod tests {
             Outcome::Duplicate,
             Outcome::Failed,
             Outcome::Quarantined,
+            Outcome::Fenced,
         ])
     }
 

@@ -159,6 +159,7 @@ fn state(event: &'static str, now: Instant, stats: &Stats) -> Progress {
         unchanged: stats.unchanged,
         failed: stats.failures(),
         quarantined: stats.quarantined,
+        fenced: stats.fenced,
         stored_earlier: stats.stored_earlier,
         bytes: stats.bytes,
         ..Progress::default()

@@ -138,6 +138,10 @@ fn rows(stats: &Stats, close: &Close<'_>) -> Vec<Row> {
     if stats.quarantined > 0 {
         rows.push(Row::new("quarantined", stats.quarantined, ""));
     }
+    if stats.fenced > 0 {
+        let why = "not put in place: their partitions were lost to other members";
+        rows.push(Row::new("fenced", stats.fenced, why));
+    }
     rows.extend(forbidden(stats));
     if stats.unchanged > 0 {
         let current = "in place and current";

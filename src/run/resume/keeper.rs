@@ -1,8 +1,8 @@
-//! Keeps the index of the run log while the run adds to it, on a thread of its own: after a kill the
-//! next run does not read all of it.
+//! Updates the index of the run log on its own thread during a run, so that after a kill the next
+//! run need not read the whole log.
 //!
-//! The thread reads what is in the log, as the next run would, so that the index says what the log
-//! says. Nothing waits for it, not even the end of the run.
+//! The thread reads the log as the next run would, so the index agrees with the log. Nothing waits
+//! for the thread, not even the end of the run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::{Index, Source, is_long};
 use crate::folder::OwnFolder;
 use crate::run::log::RESULTS;
 
-/// Why the index could not be kept. Only time is lost.
+/// Why the index could not be updated. This only costs time.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// See the module.
+/// Updates the index of the run log while the log grows.
 pub struct Keeper {
     own: Arc<OwnFolder>,
-    /// As far as this the log is kept.
+    /// The part of the log that the index covers.
     kept: Extent,
     at_work: Option<JoinHandle<Result<Extent, Failure>>>,
-    /// It failed once, and is not tried again.
+    /// An update failed, and no other is tried.
     failed: bool,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    /// Goes on from this index.
+    /// Continues from this index.
     #[must_use]
     pub fn new(index: &Index, own: OwnFolder) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Keeper {
         }
     }
 
-    /// The log has so many bytes now.
+    /// Notes that the log now has this many bytes, and starts an update if it is due.
     pub fn grown(&mut self, bytes: u64) {
         if self.failed || !is_long(self.kept.bytes, bytes) {
             return;

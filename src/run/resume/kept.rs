@@ -1,16 +1,15 @@
-//! The index in a file of its own beside the run log, so that the next run does not read all of the
-//! log again.
+//! The index in a file beside the run log, so that the next run need not read the whole log again.
 //!
-//! The file says of which bytes of the log it was made, and counts only for a log that begins with just
-//! these: their number and their checksum (CRC-32C) are compared. Whoever edits the log has an index
-//! that does not fit, and then the log is read as if there were none; as after a crash that left the
-//! file torn, which its own checksum tells. So nothing depends on it but time.
+//! The file names the bytes of the log that it covers, by their number and their checksum
+//! (CRC-32C). It is used only for a log that begins with exactly these bytes. If the log was
+//! edited, or if a crash left the file torn, which its own checksum shows, the log is read as if
+//! there were no index. A wrong or missing file therefore only costs time.
 //!
 //! ```text
 //!   tasks, sorted by key | owners, sorted by place | footer: which bytes of the log, how many entries | checksum
 //! ```
 //!
-//! This module does not know what entries say.
+//! This module does not know what the entries mean.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -21,66 +20,66 @@ use crc32c::crc32c_append;
 use crate::disk_map::DiskMap;
 use crate::folder::{Folder, OwnFolder, Replace};
 
-/// The file, beside the run log.
+/// The name of the file, beside the run log.
 pub(in crate::run) const FILE: &str = "results.index";
 
-/// The file that takes its place.
+/// The name of a new file, before it replaces the old one.
 const NEW: &str = "results.index.new";
 
-/// What the footer begins with: what it is, and the version of its format.
+/// The start of the footer: the kind of file, and the version of its format.
 const MAGIC: [u8; 16] = *b"run log index 1\n";
 
-/// Numbers in a footer.
+/// Number of numbers in a footer.
 const NUMBERS: usize = 10;
 
-/// Bytes of the footer, and of the checksum behind it.
+/// Size of the footer, and of the checksum behind it, in bytes.
 const FOOTER: usize = MAGIC.len() + NUMBERS * 8;
 const SUM: usize = 4;
 
-/// Bytes of the log that are read at a time to be summed.
+/// Bytes of the log that are read at a time for the checksum.
 const PIECE: usize = 1024 * 1024;
 
-/// Stands for a number that there is not.
+/// Stands for a number that does not exist.
 const NONE: u64 = u64::MAX;
 
-/// The beginning of a run log.
+/// A part of a run log from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// So many bytes.
+    /// Number of bytes.
     pub(super) bytes: u64,
     /// Their checksum.
     pub(super) sum: u32,
 }
 
-/// What an index knows of the log beside the entries.
+/// What an index stores about the log besides its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// How many bytes of the log were read, all of them whole lines.
+    /// Number of bytes of the log that were read, all of them whole lines.
     pub(super) end: u64,
-    /// How many lines.
+    /// Number of lines.
     pub(super) lines: u64,
-    /// How many of them are records of finished tasks.
+    /// Number of lines that are records of finished tasks.
     pub(super) records: u64,
-    /// How many are no records.
+    /// Number of lines that are not records.
     pub(super) unreadable: u64,
-    /// The first of these: how many lines are before it, and how many bytes.
+    /// The first of these: the number of lines and of bytes before it.
     pub(super) first_problem: Option<(u64, u64)>,
-    /// Where the last record is of a stored file that neither its list nor its server named.
+    /// The position of the last record of a stored file that neither the list nor the server named.
     pub(super) last_unnamed: Option<u64>,
 }
 
-/// What was found in the file.
+/// The contents of the file.
 #[derive(Debug)]
 pub(super) struct Kept<const T: usize, const O: usize> {
     pub(super) tasks: DiskMap<T>,
     pub(super) owners: DiskMap<O>,
     pub(super) facts: Facts,
-    /// The part of the log that it was made from.
+    /// The part of the log that it covers.
     pub(super) extent: Extent,
 }
 
 impl Extent {
-    /// As far as so many bytes, of which this is a part.
+    /// Extends this extent to `bytes` bytes of the log.
     pub(super) fn to(self, log: &File, bytes: u64) -> io::Result<Self> {
         let mut extent = self;
         let mut piece = vec![0; PIECE];
@@ -98,12 +97,13 @@ impl Extent {
 }
 
 impl<const T: usize, const O: usize> Kept<T, O> {
-    /// Reads the file, if it is whole and of the log, of which `known` need not be read, into maps like
-    /// these empty ones.
+    /// Opens the file into maps with the settings of these empty ones, if the file is whole and
+    /// belongs to the log. If it covers exactly `known`, the log is not read to check that.
     ///
     /// # Errors
     ///
-    /// It is not, or something cannot be read.
+    /// Fails if the file is not whole, belongs to another log, or cannot be read, or if the log
+    /// cannot be read.
     pub(super) fn open(
         file: File,
         log: &File,
@@ -151,7 +151,7 @@ impl<const T: usize, const O: usize> Kept<T, O> {
     }
 }
 
-/// Puts a file with these entries in place, and asks them there from now on.
+/// Writes these entries to a new file, puts it in place, and reads the entries from it afterwards.
 pub(super) fn keep<const T: usize, const O: usize>(
     own: &OwnFolder,
     tasks: &mut DiskMap<T>,
@@ -172,7 +172,7 @@ pub(super) fn keep<const T: usize, const O: usize>(
     folder.rename(NEW, folder, FILE, Replace::Yes)
 }
 
-/// Removes what a run that was killed left of a file that it was writing.
+/// Removes an unfinished file that a killed run left.
 pub(super) fn tidy(folder: &Folder) {
     match folder.remove_file(NEW) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,49 +1,48 @@
 //! How an earlier run finished a task, in a few bytes.
 //!
-//! It must not look at a file.
+//! Must not look at a file.
 
 use super::Detail;
 use crate::run::log::{Brief, Outcome};
 
-/// How an earlier run finished a task. One that failed is not finished: it is done again.
+/// How an earlier run finished a task. A failed task is not finished: it is done again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Earlier {
     /// Its file was put in place.
     Stored {
-        /// What was left of it.
+        /// What is left of it.
         left: Left,
-        /// The first eight bytes of its SHA-256 when it was downloaded.
+        /// The first eight bytes of the SHA-256 of the downloaded file.
         sha256: [u8; 8],
     },
-    /// The same, as the record says that begins behind so many bytes of the run log
-    /// ([`Detail::Place`]).
+    /// The same, with the position of the record in the run log ([`Detail::Place`]).
     Recorded {
-        /// So many.
+        /// The position of the record in bytes.
         at: u64,
     },
-    /// Its file was put in place under the name that its server suggested, as the record says that
-    /// begins behind so many bytes of the run log.
+    /// Its file was put in place under the name that its server suggested.
     ServerNamed {
-        /// So many.
+        /// The position of the record in the run log, in bytes.
         at: u64,
     },
-    /// It killed its workers.
+    /// It killed too many workers.
     Quarantined,
 }
 
 /// What an earlier run left of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// All, of this size.
+    /// All of it, with this size.
     Whole(u64),
-    /// The program of `--exec` made a file of this size of it.
+    /// A file of this size, which the command of `--exec` changed.
     Changed(u64),
-    /// The program of `--exec` took it away.
+    /// Nothing: the command of `--exec` removed it.
     Gone,
 }
 
 impl Left {
-    /// Of a file of `bytes`; `left` is what the program of `--exec` left of it, if it was run.
+    /// Returns what is left of a file of `bytes` bytes. `left` is what the command of `--exec` left
+    /// of it, if one was run.
     pub fn after(bytes: u64, left: Option<Option<u64>>) -> Self {
         match left {
             None => Self::Whole(bytes),
@@ -54,8 +53,8 @@ impl Left {
     }
 }
 
-/// Of the last record of a task: a size below 2^46, or one of a few words, in big endian; and the
-/// start of the SHA-256. Of the last record of its file: where that begins.
+/// The last record of a task: a size below 2^46 or one of the words below, in big-endian order, and
+/// the start of the SHA-256. Then the position of the last record of the task's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State(pub(super) [u8; Self::BYTES]);
 
@@ -65,17 +64,18 @@ impl State {
     pub(super) const BYTES: usize = Self::WORD + Self::SHA256 + Self::WORD;
     /// No file has this size or a larger one.
     const SIZES: u64 = 1 << 46;
-    /// Larger numbers are words, and sizes of what was changed.
+    /// From here on, numbers are words, or sizes of changed files.
     const CHANGED: u64 = 1 << 47;
     const QUARANTINED: u64 = Self::NOWHERE - 1;
     const FAILED: u64 = Self::NOWHERE - 2;
     const GONE: u64 = Self::NOWHERE - 3;
     /// The server named the file.
     const SERVER_NAMED: u64 = Self::NOWHERE - 4;
-    /// No record of the file, or one that begins where no number of six bytes leads.
+    /// There is no record of the file, or its position needs more than six bytes.
     const NOWHERE: u64 = (1 << 48) - 1;
 
-    /// What a record at this place of the run log says, or `None` if it says nothing of the task.
+    /// Returns the state after a record at this position of the run log, or `None` if the record
+    /// does not concern the task.
     pub(super) fn of(record: &Brief<'_>, at: u64) -> Option<Self> {
         match record.outcome {
             Outcome::Stored | Outcome::Unchanged if record.server_named => {
@@ -84,12 +84,15 @@ impl State {
             Outcome::Stored | Outcome::Unchanged => Some(Self::stored(record, at)),
             Outcome::Quarantined => Some(Self::word(Self::QUARANTINED)),
             Outcome::Failed => Some(Self::word(Self::FAILED)),
-            // The other task of that URL has its own record.
+            // Another task with this URL has its own record.
             Outcome::Duplicate => None,
+            // Another member has it, if it was not done earlier here.
+            Outcome::Fenced => None,
         }
     }
 
-    /// A file without size, or of a size that no file has, was not stored by us: do it again.
+    /// Returns the state of a stored file. If its size is missing or impossible, the program did
+    /// not store it, and the task is done again.
     fn stored(record: &Brief<'_>, at: u64) -> Self {
         let mut sha256 = [0; Self::SHA256];
         let is_size = |bytes: &u64| *bytes < Self::SIZES;
@@ -130,8 +133,8 @@ impl State {
         (number([a, b, c, d, e, f]), sha256, at)
     }
 
-    /// This state of a task that was in the other before: that it failed takes nothing from its file,
-    /// which stays where it is.
+    /// Returns this state of a task that was in state `earlier` before. A failure does not change
+    /// the record of its file, which is still in place.
     pub(super) fn after(self, earlier: Option<Self>) -> Self {
         match (self.parts(), earlier.map(Self::parts)) {
             ((Self::FAILED, sha256, None), Some((_, _, Some(at)))) => {
@@ -215,7 +218,7 @@ mod tests {
             let expected = Some(Earlier::Stored { left, sha256 });
             assert_eq!(earlier(bytes, exec), expected, "{bytes} {exec:?}");
         }
-        // Of sizes that no file has nothing is believed.
+        // A record with an impossible size is ignored.
         for left in [most + 1, 1 << 47, u64::MAX] {
             assert_eq!(earlier(7, Some(Some(left))), None, "{left}");
         }

@@ -1,4 +1,4 @@
-//! What an index says of the records it has read.
+//! Tests what an index reports of the records that it has read.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ fn record(url: &str, outcome: Outcome, bytes: u64) -> Record {
         Outcome::Duplicate => Record::duplicate(facts),
         Outcome::Failed => Record::failed(facts, failure()),
         Outcome::Quarantined => Record::quarantined(facts, "signal 9".into()),
+        Outcome::Fenced => Record::fenced(facts, protocol::Exchange::default()),
     }
 }
 
@@ -46,7 +47,7 @@ fn load(dir: &Path, detail: Detail) -> Result<Index, IndexError> {
     load_with(dir, detail, File::open(dir.join(FILE)).ok())
 }
 
-/// The index over a log of these records.
+/// Returns the index of a log with these records.
 fn index(records: &[Record]) -> Index {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut log = LogWriter::open(&own(dir.path())).expect("open");
@@ -76,6 +77,7 @@ fn each_outcome_means_what_it_says() {
         (Outcome::Quarantined, Some(Earlier::Quarantined)),
         (Outcome::Failed, None),
         (Outcome::Duplicate, None),
+        (Outcome::Fenced, None),
     ];
     for (outcome, expected) in table {
         let index = index(&[record("https://h/", outcome, 7)]);
@@ -161,7 +163,7 @@ fn only_a_file_that_is_still_there_with_its_size_is_in_place() {
     assert!(!is_stored(&target), "a link");
 }
 
-/// What a list says of a file.
+/// What a list says about a file.
 fn extra(sha256: Option<[u8; 32]>, size: Option<u64>) -> Box<Extra> {
     let checksum = sha256.map(|digest| Checksum {
         algorithm: Algorithm::Sha256,
@@ -186,7 +188,7 @@ fn what_its_own_command_did_to_a_file_does_not_count_against_it() {
     fs::write(dir.path().join(&target.path), "ab").expect("write");
     assert!(is_stored(&target, Left::Changed(2)));
     assert!(!is_stored(&target, Left::Changed(3)), "by somebody else");
-    // What the list says is of the file as it was downloaded.
+    // The list describes the file as it was downloaded.
     target.extra = Some(extra(Some([0xAB; 32]), Some(7)));
     assert!(is_stored(&target, Left::Changed(2)) && is_stored(&target, Left::Gone));
     target.extra = Some(extra(Some([0xAC; 32]), None));
@@ -216,7 +218,7 @@ fn a_url_with_two_names_is_two_tasks() {
 fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
     use Outcome::{Duplicate, Failed, Quarantined, Stored, Unchanged};
     let target = target("https://h/a.txt", None);
-    // What became of the task, run by run; the size in the record that is found, if one is.
+    // The outcomes of the task, run by run; the size in the record that is found, if there is one.
     for (history, found) in [
         (&[(Stored, 1)][..], Some(1)),
         (&[(Stored, 1), (Unchanged, 2)], Some(2)),
@@ -286,6 +288,7 @@ proptest! {
             Outcome::Duplicate,
             Outcome::Failed,
             Outcome::Quarantined,
+            Outcome::Fenced,
         ])), 0..60),
     ) {
         let url = |n: u8| format!("https://h/{n}");
@@ -303,7 +306,7 @@ proptest! {
                 Outcome::Failed => {
                     expected.remove(&n);
                 }
-                Outcome::Duplicate => {}
+                Outcome::Duplicate | Outcome::Fenced => {}
             }
         }
         let index = index(&records);
@@ -313,7 +316,7 @@ proptest! {
     }
 }
 
-/// Everything that an index says of these tasks and places.
+/// Everything that an index reports of these tasks and paths.
 fn all_of(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
     let names = ["a.txt", "b.txt", "c.txt"];
     let urls = (0..6).map(|n| format!("https://h/{n}"));
@@ -335,7 +338,8 @@ fn all_of(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
     )
 }
 
-/// Lines of a log: of few tasks, some of them named by their list or their server, and some no records.
+/// Lines of a log with few tasks, some of them named by their list or their server. Some lines are
+/// not records.
 fn line() -> impl Strategy<Value = String> {
     let outcome = prop::sample::select(vec![
         Outcome::Stored,
@@ -344,6 +348,7 @@ fn line() -> impl Strategy<Value = String> {
         Outcome::Failed,
         Outcome::Failed,
         Outcome::Quarantined,
+        Outcome::Fenced,
     ]);
     let name = prop::option::of(prop::sample::select(vec!["a.txt", "b.txt", "c.txt"]));
     (0..6_u8, outcome, 0..1000_u64, name, any::<bool>(), 0..12_u8).prop_map(
@@ -425,7 +430,7 @@ fn an_index_that_is_damaged_or_of_another_log_is_not_used() {
     assert_eq!(used(), unused, "more behind it");
 
     fs::write(&file, &kept).expect("write");
-    // As many bytes, and the same end: somebody wants the file anew.
+    // As many bytes and the same end: a record was edited, to download the file again.
     let edited = text.replacen("\"stored\"", "\"failed\"", 1);
     assert_eq!(edited.len(), text.len());
     for (log_now, expected) in [
@@ -460,7 +465,7 @@ fn a_run_keeps_the_index_of_what_it_adds_to_the_log() {
         while text.len() as u64 <= keeper.kept().bytes + AGAIN {
             text += &line(text.len());
         }
-        // What a flush has written of a line does not count yet.
+        // A line that is not written completely does not count yet.
         fs::write(&log, text.clone() + &line(0)[..1000]).expect("write");
         keeper.grown(text.len() as u64);
         keeper.wait();

@@ -228,7 +228,8 @@ impl Shell {
             Some(_) => entry.target.host.clone(),
             None => String::new(),
         };
-        let in_place = matches!(verdict, Verdict::Done(_));
+        let fenced = entry.fenced;
+        let in_place = matches!(verdict, Verdict::Done(_)) && !fenced;
         self.parts.intents.settle(task, &entry.target, in_place);
         let pid = entry
             .placing
@@ -255,6 +256,7 @@ impl Shell {
         }
         if let Some(timeline) = &mut self.parts.timeline {
             let (outcome, exchange) = match &verdict {
+                Verdict::Done(stored) if fenced => ("fenced", Some(&stored.exchange)),
                 Verdict::Done(stored) if stored.unchanged => ("unchanged", Some(&stored.exchange)),
                 Verdict::Done(stored) => ("stored", Some(&stored.exchange)),
                 Verdict::Failed(failure) => ("failed", Some(&failure.exchange)),
@@ -266,6 +268,11 @@ impl Shell {
         }
         let stats = &mut self.parts.stats;
         let record = match verdict {
+            Verdict::Done(stored) if fenced => {
+                stats.fenced += 1;
+                self.parts.console.failure("fenced", &facts.url);
+                Record::fenced(facts, stored.exchange)
+            }
             Verdict::Done(stored) => {
                 if stored.unchanged {
                     stats.unchanged += 1;

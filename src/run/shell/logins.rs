@@ -11,7 +11,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use protocol::codec::EncodeError;
 use protocol::{
-    Assigned, Assignment, Cookie, Exchange, Failure, Login, Report, Severity, TaskId, WorkerId,
+    Assigned, Assignment, Cookie, Exchange, Failure, Login, Notice, Report, Severity, TaskId,
+    WorkerId,
 };
 use url::Url;
 
@@ -118,7 +119,7 @@ impl Shell {
             return Ok(());
         }
         known.behind = tasks.last().map(|assignment| assignment.task);
-        self.tell(worker, Told::Logins(told))
+        self.tell(worker, Told::Notice(Notice::Logins(told)))
     }
 
     /// Processes the parts of a report that concern logins, and removes them from it.

@@ -11,6 +11,7 @@ mod input;
 mod logins;
 mod pause;
 mod placing;
+mod rate;
 mod robots;
 mod status;
 mod watched;
@@ -48,6 +49,7 @@ use crate::workers::{Death, Digested, Pool, WorkerEvent};
 use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
+pub(in crate::run) use rate::SharedRate;
 
 /// How long a finished task may wait in memory to be written together with others. If the
 /// coordinator is killed, the next run does these tasks again.
@@ -66,6 +68,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) recorded: Option<Recorded>,
     /// The share of a larger list that this run works on.
     pub(in crate::run) share: Option<Share>,
+    /// The rate that this run has a share of (`--limit-rate`).
+    pub(in crate::run) shared_rate: Option<SharedRate>,
     /// Whether the run is simulated, which each record says.
     pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
@@ -142,6 +146,8 @@ struct Entry {
     deaths: Vec<RecordedDeath>,
     /// How often it was returned because a login was missing.
     questions: u8,
+    /// Its body was not put in place: it is another machine's target.
+    fenced: bool,
 }
 
 impl Entry {
@@ -158,6 +164,7 @@ impl Entry {
             placing: None,
             deaths: Vec::new(),
             questions: 0,
+            fenced: false,
         }
     }
 
@@ -220,6 +227,8 @@ pub(in crate::run) struct Shell {
     dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
     desk: Desk,
+    /// What workers know of the rate that they share.
+    rates: HashMap<WorkerId, rate::Known>,
 }
 
 impl Shell {
@@ -241,6 +250,7 @@ impl Shell {
             dead: None,
             wakefulness: Wakefulness::new(Instant::now()),
             desk: Desk::default(),
+            rates: HashMap::new(),
         }
     }
 
@@ -413,8 +423,12 @@ impl Shell {
 
     fn on_worker_event(&mut self, worker: WorkerId, news: WorkerEvent) {
         match news {
-            WorkerEvent::Ready => self.tell_core(Event::WorkerReady { worker }),
+            WorkerEvent::Ready => {
+                self.tell_rate(worker);
+                self.tell_core(Event::WorkerReady { worker });
+            }
             WorkerEvent::Reports(reports) => {
+                self.reads(worker);
                 let clock = Clock::now();
                 let events: Vec<_> = reports
                     .into_iter()
@@ -429,6 +443,7 @@ impl Shell {
                         self.hear(worker, running, now);
                     }
                 }
+                self.tell_rate(worker);
                 let running = running.iter().map(|running| running.task).collect();
                 self.tell_core(Event::HeartbeatReceived { worker, running });
             }
@@ -447,6 +462,7 @@ impl Shell {
                 let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
                 self.desk.forget(worker);
+                self.rates.remove(&worker);
                 // Must happen before its tasks are assigned to other workers.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use protocol::codec::EncodeError;
-use protocol::{Assigned, Assignment, Login, Stored, TaskId, WorkerId};
+use protocol::{Assigned, Assignment, Notice, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
+use crate::input::Ticket;
 use crate::placement::{Order, PlacementEvent};
 
 /// A body that is being placed.
@@ -33,7 +34,7 @@ pub(super) enum Held {
 /// A message for a worker that waits only for its turn.
 #[derive(Debug)]
 pub(super) enum Told {
-    Logins(Vec<Login>),
+    Notice(Notice),
     Assign(Vec<Assigned<Assignment>>),
     Revoke(Vec<TaskId>),
     Dismiss,
@@ -46,6 +47,8 @@ impl Shell {
         worker: WorkerId,
         tasks: Vec<Assigned<Assignment>>,
     ) -> Result<(), EncodeError> {
+        // A worker without tasks sends no heartbeats.
+        self.tell_rate(worker);
         self.tell_logins(worker, &tasks)?;
         let begun = tasks.iter().filter(|assignment| assignment.job.begun);
         let bodies: Vec<_> = begun
@@ -81,7 +84,7 @@ impl Shell {
 
     fn tell_now(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
         match told {
-            Told::Logins(logins) => self.parts.pool.notify(worker, logins),
+            Told::Notice(notice) => self.parts.pool.notify(worker, notice),
             Told::Assign(tasks) => self.parts.pool.assign(worker, tasks),
             Told::Revoke(tasks) => self.parts.pool.revoke(worker, tasks),
             Told::Dismiss => self.parts.pool.dismiss(worker),
@@ -128,6 +131,7 @@ impl Shell {
             path: target.place().to_owned(),
             replace,
             known: entry.known.clone(),
+            fenced_as: target.ticket().map(Ticket::target),
             stored,
         });
     }
@@ -165,6 +169,22 @@ impl Shell {
                             .line(&format!("worker {worker} broke the protocol: {problem}"));
                         events.push(Event::ProtocolViolated { worker });
                     }
+                }
+                PlacementEvent::Fenced {
+                    worker,
+                    task,
+                    stored,
+                } => {
+                    if let Some(entry) = self.tasks.get_mut(&task) {
+                        entry.fenced = true;
+                    }
+                    // For the core it is done: nothing is wrong with the task, and it is not tried again.
+                    let result = Ok(stored);
+                    events.push(Event::Placed {
+                        worker,
+                        task,
+                        result,
+                    });
                 }
                 PlacementEvent::Fetched { worker } => self.on_fetched(worker),
                 PlacementEvent::Made { worker, result } => self.on_made(worker, result),

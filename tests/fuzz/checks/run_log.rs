@@ -69,7 +69,7 @@ fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Opti
             }),
             Outcome::Quarantined => Some(Earlier::Quarantined),
             Outcome::Failed => None,
-            Outcome::Duplicate => continue,
+            Outcome::Duplicate | Outcome::Fenced => continue,
         };
         let key = UrlKey::of_task(&brief.url, brief.range(), brief.out());
         told.insert(key, earlier);

@@ -1,4 +1,5 @@
-//! What must hold between hosts: fair turns, nobody waits behind another, nobody takes all places.
+//! What must hold between hosts: turns are fair, no task waits behind another host's, and no silent
+//! host takes all places.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,27 +14,28 @@ pub(super) struct Given {
     worker: WorkerId,
     task: TaskId,
     pub(super) host: u32,
-    /// The load of its host, this task included. Prerequisites and suspects of the same step are left out:
-    /// they may have been given later, though what a step gives goes out worker by worker.
+    /// The load of its host, including this task. Prerequisites and suspects of the same step do
+    /// not count: they may have been assigned later, because a step's assignments are sent worker
+    /// by worker.
     load: u32,
     way: Way,
 }
 
-/// What the task took.
+/// The kind of place that the task took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// It is a suspect, which goes before all others, or a prerequisite, which has turns of its own.
+    /// It is a suspect, which goes before all others, or a prerequisite, which has its own turns.
     Apart,
-    /// A place: its host may now be asked once more at the same time.
+    /// A free place: it adds to the load of its host.
     Place,
-    /// It is ahead, in a worker that was given a place of its host in the same step.
+    /// It is held ahead, in a worker that got a place for its host in the same step.
     Along,
-    /// It is ahead, in a worker that had all its places filled before.
+    /// It is held ahead, in a worker that had no free place before this step.
     Ahead,
 }
 
 impl Observer {
-    /// The most that can run against each host at once, whatever each worker picks.
+    /// Returns the most that can run against each host at once, whichever tasks each worker starts.
     pub(super) fn loads(&self) -> BTreeMap<u32, u32> {
         let mut loads: BTreeMap<u32, u32> = BTreeMap::new();
         for seen in self.workers.values() {
@@ -62,19 +64,19 @@ impl Observer {
         unfinished.map(|task| task.host).collect()
     }
 
-    /// What is known of a host is forgotten with its last task.
+    /// Forgets the host of `task` if that was its last task.
     pub(super) fn forget_host_of(&mut self, task: TaskId) {
         self.forget_host(self.tasks[&task].host);
     }
 
-    /// As [`forget_host_of`](Self::forget_host_of), if a task has left `host`.
+    /// Forgets `host`, which a task has left, if that was its last task.
     pub(super) fn forget_host(&mut self, host: u32) {
         if !self.hosts_with_work().contains(&host) {
             self.heard.remove(&host);
         }
     }
 
-    /// `worker` is about to hold `task` as well.
+    /// Notes that `worker` is about to hold `task` as well.
     pub(super) fn give(
         &mut self,
         worker: WorkerId,
@@ -116,7 +118,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Checks what was assigned in this step, now that nothing more will be.
+    /// Checks the assignments of this step, which is complete.
     pub fn settle(&mut self, now: u64) -> Verified {
         let given = std::mem::take(&mut self.given);
         if self.limits.policy == Policy::Chunked || self.ending || self.finished {
@@ -149,7 +151,7 @@ impl Observer {
                 ..
             } in &given
             {
-                // One place less would be as little as the other has.
+                // With one place less, the host would have as few as the waiting one.
                 let unfair = match way {
                     Way::Apart => false,
                     Way::Place | Way::Along => *with_it > load(waiting) + 1,
@@ -169,7 +171,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Most places that a host may be given that does not answer, if there is such a limit.
+    /// Returns the most places that a silent host may get, if there is such a limit.
     fn most_of_a_silent_host(&self) -> Option<u32> {
         let retired = |slot: &u16| {
             let deaths = self.barren_slots.get(slot).copied().unwrap_or(0);
@@ -183,7 +185,7 @@ impl Observer {
         (places > 1 && !alone).then(|| u32::try_from(places / 2).unwrap_or(u32::MAX))
     }
 
-    /// Hosts with a task of the input that could be assigned now.
+    /// Returns the hosts with a task of the input that could be assigned now.
     fn waiting(&self, now: u64, loads: &BTreeMap<u32, u32>, most: Option<u32>) -> BTreeSet<u32> {
         let ready = self.tasks.iter().filter(|(_, task)| {
             let apart = task.suspect || task.prerequisite;
@@ -205,7 +207,7 @@ impl Observer {
         hosts
     }
 
-    /// A worker that could be given a task, and has none.
+    /// Returns a worker that could be assigned a task and has none.
     fn idle(&self, now: u64) -> Option<WorkerId> {
         let suspects = |task: &super::Task| !task.finished && task.suspect;
         let full = self.placing.len() >= self.limits.placing;

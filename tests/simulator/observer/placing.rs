@@ -1,4 +1,4 @@
-//! What must hold at the end: of a body that is placed, of a task that is recorded, of the run.
+//! What must hold at the end: of a placement, of a record, and of the run.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use protocol::{Failure, Severity, Stored, TaskId};
 use super::{Observer, Verified};
 
 impl Observer {
-    /// The body of `task` is in place, or cannot be.
+    /// Notes the end of the placement of `task`.
     pub(super) fn placed(&mut self, task: TaskId, result: &Result<Box<Stored>, Box<Failure>>) {
         self.placing.remove(&task);
         if let Some(entry) = self.tasks.get_mut(&task) {
@@ -62,7 +62,7 @@ impl Observer {
         if let Some(worker) = self.workers.keys().next() {
             return Err(format!("7: finished while {worker} is left"));
         }
-        // When a run ends for a reason that the core alone knows, it is not known when that began.
+        // If a run ends for a reason that only the core knows, the time when that began is unknown.
         let is_known = matches!(
             ending,
             Ending::Interrupted | Ending::GivenUp(GiveUp::Other(_))

@@ -1,4 +1,4 @@
-//! What must hold of workers: spawned, heard, asked to end, killed, gone; and who is blamed.
+//! What must hold for workers, from their start to their exit; and who is blamed for a death.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Observer {
         Ok(())
     }
 
-    /// A sign of life: of everything but the running tasks it does not name.
+    /// Notes a sign of life: for everything but the running tasks that it does not name.
     pub(super) fn beat(&mut self, now: u64, worker: WorkerId, running: &[TaskId]) {
         let Some(seen) = self.workers.get_mut(&worker) else {
             return;
@@ -49,7 +49,7 @@ impl Observer {
         let works = seen.held.values().any(|&started| started);
         for (task, &started) in &seen.held {
             if !started && !works {
-                // It lives, and does not begin.
+                // It is alive, but starts nothing.
             } else if !started || running.contains(task) {
                 seen.moved.insert(*task, (now, false));
             } else if let Some((_, omitted)) = seen.moved.get_mut(task) {
@@ -58,7 +58,7 @@ impl Observer {
         }
     }
 
-    /// Nobody could be heard for so long: it counts for nobody.
+    /// Extends all deadlines by `pause`, during which no message could be received.
     pub(super) fn resumed(&mut self, pause: Duration) {
         let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         self.patience = self.patience.map(|at| at + pause);
@@ -80,8 +80,8 @@ impl Observer {
             .retain(|_, deaths| *deaths < self.limits.slot_deaths);
     }
 
-    /// Checks that the worker is asked to end for a reason that is true. Silence is what was listened
-    /// for just now: what is on its way is no silence.
+    /// Checks that there is reason to ask the worker to exit. A worker counts as silent only if the
+    /// core has just listened: messages on their way are not silence.
     pub(super) fn terminate(
         &mut self,
         now: u64,
@@ -113,7 +113,7 @@ impl Observer {
             KillReason::Silent => seen.held.keys().any(|task| overran(task, false)),
             KillReason::StartTimeout => !seen.ready,
             KillReason::Overstayed => seen.dismissed,
-            // The run may have ended for a reason that the core alone knows.
+            // The run may have ended for a reason that only the core knows.
             KillReason::GraceExpired => true,
             KillReason::Unwanted => !seen.ready && worker.slot.0 >= self.limits.workers,
             KillReason::ProtocolViolation | KillReason::RunEnds => false,
@@ -127,7 +127,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Checks that the worker is killed at once only for what allows it, or after its grace.
+    /// Checks that the worker is killed without warning only for a reason that allows that, or
+    /// after its grace period.
     pub(super) fn kill(&mut self, now: u64, worker: WorkerId, reason: &KillReason) -> Verified {
         let Some(seen) = self.workers.get_mut(&worker) else {
             return Err(format!("killed {worker}, which is gone"));
@@ -162,7 +163,7 @@ impl Observer {
         }
     }
 
-    /// A worker is gone: who was there, and who is to blame?
+    /// Notes that a worker is gone: which tasks it held, and which are to blame.
     pub(super) fn exited(
         &mut self,
         now: u64,

@@ -1,4 +1,4 @@
-//! Bodies that are put in place, and what is told of that.
+//! The placement of bodies, and its reports.
 
 use coordinator::dispatch::Event;
 use protocol::{Failure, Stored, TaskId, WorkerId};
@@ -7,7 +7,7 @@ use super::{Happening, World};
 use crate::worker::{draw_placement, draw_proof};
 
 impl World {
-    /// A body is put in place, or is not; that is told after a while.
+    /// Places a body, or fails to, and reports that after a while.
     pub(super) fn place(&mut self, worker: WorkerId, task: TaskId, stored: Box<Stored>) {
         let result = draw_placement(&self.scenario, &mut self.rng, stored);
         let event = Event::Placed {
@@ -17,7 +17,7 @@ impl World {
         };
         self.after(self.scenario.placing, Happening::Heard(event));
     }
-    /// What a worker called fatal is, or may pass; that is told after a while.
+    /// Confirms or denies that a failure is fatal, and reports that after a while.
     pub(super) fn prove(&mut self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
         let event = Event::Placed {
             worker,

@@ -1,4 +1,4 @@
-//! What is on its way between the core and its workers, and how long it takes.
+//! Messages between the core and its workers, and how long they take.
 
 use coordinator::dispatch::{Action, Event};
 use protocol::WorkerId;
@@ -16,19 +16,19 @@ impl World {
         self.at(at, Happening::Told(worker, action));
     }
 
-    /// A worker says something: it arrives in order, and perhaps a second time.
+    /// Sends a message of a worker. Messages arrive in order, and some of them a second time later.
     pub(super) fn send_up(&mut self, worker: WorkerId, event: Event) {
         let echoes = !matches!(event, Event::WorkerExited { .. });
         self.send_frame(worker, Happening::Heard(event), echoes);
     }
 
-    /// The same of several things at once.
+    /// Sends several messages of a worker that arrive together.
     pub(super) fn send_up_all(&mut self, worker: WorkerId, events: Vec<Event>) {
         self.send_frame(worker, Happening::Reported(events), true);
     }
 
     fn send_frame(&mut self, worker: WorkerId, frame: Happening, echoes: bool) {
-        // Now and then it is not read for longer than any lease.
+        // Sometimes it is not read for longer than any lease lasts.
         let clogged = self.rng.f64() < self.scenario.clogged;
         let lease = nanos(self.scenario.limits.lease_timeout);
         let delay = match clogged {
@@ -42,13 +42,15 @@ impl World {
         model.uplink_busy_until = at;
         if self.rng.f64() < self.scenario.echo && echoes {
             let late = at + self.rng.u64(..500_000_000);
-            // Mostly stale by then. If not, the core cannot tell, and the observer follows it.
+            // By then it is usually stale. If not, the core cannot tell, and the observer follows
+            // the core.
             self.at(late, frame.clone());
         }
         self.at(at, frame);
     }
 
-    /// Says that all is heard once what every worker has said by now has arrived.
+    /// Reports that everything has been received, once all that any worker has sent by now has
+    /// arrived.
     pub(super) fn listen(&mut self) {
         let busy = self.workers.values().map(|model| model.uplink_busy_until);
         let at = busy.max().unwrap_or_default().max(self.now);

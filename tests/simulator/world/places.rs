@@ -1,4 +1,4 @@
-//! Places that are asked by a prerequisite before any task of theirs is offered, as for robots.txt.
+//! Places that a prerequisite asks before any of their tasks is offered, as for robots.txt.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use protocol::TaskId;
 
 use super::{Happening, World};
 
-/// The first number of a prerequisite.
+/// The number of the first prerequisite.
 const FIRST_PREREQUISITE: u64 = 1 << 52;
 
 impl World {
-    /// Offers a task of `host`, which has two places, if its place was asked.
+    /// Offers a task of `host`, which has two places, once its place has been asked.
     pub(super) fn ask_first(&mut self, host: HostId, event: Event) -> Result<(), String> {
         let place = 2 * host.0 + self.rng.u32(..2);
         if let Some(&spacing) = self.asked.get(&place) {
@@ -43,7 +43,7 @@ impl World {
         event
     }
 
-    /// If `task` was a prerequisite, those that waited for it go on.
+    /// If `task` was a prerequisite, offers or refuses the tasks that waited for it.
     pub(super) fn answered(&mut self, task: TaskId) {
         let mut asking = self.asking.iter();
         let Some((&place, _)) = asking.find(|(_, (prerequisite, _))| *prerequisite == task) else {

@@ -118,9 +118,9 @@ impl<'s> Plan<'s> {
             return error;
         };
         let cause = match error {
-            TransportError::Resolve(error @ ResolveError::Blocked { .. }) => {
-                return TransportError::Resolve(error);
-            }
+            TransportError::Resolve(
+                error @ (ResolveError::Blocked { .. } | ResolveError::OtherFamily { .. }),
+            ) => return TransportError::Resolve(error),
             TransportError::Resolve(error) => error.to_string(),
             TransportError::Connect(cause) => format!("no connection: {cause}"),
             error @ (TransportError::ConnectTimeout

@@ -19,7 +19,7 @@ fn resolver(
     let counted = Arc::clone(&count);
     let resolver = Resolver::with_lookup(
         options,
-        Arc::new(move |host: &str| {
+        Arc::new(move |host: &str, _| {
             counted.fetch_add(1, Ordering::SeqCst);
             answer(host)
         }),
@@ -293,4 +293,63 @@ fn localhost_and_what_is_below_it_are_this_machine_without_a_lookup() {
     let purpose = Purpose::Origin { https: false };
     let blocked = find(&resolver, purpose, "a.localhost", 80);
     assert!(matches!(blocked, Err(ResolveError::Blocked { .. })));
+}
+
+#[test]
+fn a_name_of_the_excluded_family_alone_is_told_from_an_unknown_one() {
+    let v4 = IpAddr::from([192, 0, 2, 1]);
+    let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+    for (family, own, other, message) in [
+        (
+            Family::V4,
+            v4,
+            v6,
+            "other.test has only IPv6 addresses, such as 2001:db8::1; run without --ipv4",
+        ),
+        (
+            Family::V6,
+            v6,
+            v4,
+            "other.test has only IPv4 addresses, such as 192.0.2.1; run without --ipv6",
+        ),
+    ] {
+        let mut options = options();
+        options.family = Some(family);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let resolver = Resolver::with_lookup(
+            &options,
+            Arc::new(move |host: &str, of: Option<Family>| {
+                lock(&noted).push((host.to_owned(), of));
+                match (host, of == Some(family)) {
+                    ("both.test", true) => Ok(vec![own]),
+                    ("other.test", false) => Ok(vec![other]),
+                    ("silent.test", true) => Err(temporary(host, "try again")),
+                    // What getaddrinfo(3) may report in place of an error.
+                    ("empty.test", _) => Ok(Vec::new()),
+                    _ => Err(ResolveError::NoSuchHost {
+                        host: host.to_owned(),
+                        cause: "unknown".to_owned(),
+                    }),
+                }
+            }),
+        );
+        for purpose in [Purpose::Origin { https: false }, Purpose::Proxy] {
+            let found = |host| find(&resolver, purpose, host, 80);
+            assert_eq!(found("both.test"), Ok(vec![SocketAddr::new(own, 80)]));
+            let error = found("other.test").expect_err("the other family");
+            assert_eq!(error.to_string(), message);
+            for unknown in ["unknown.test", "empty.test"] {
+                let error = found(unknown).expect_err("no address");
+                assert!(matches!(error, ResolveError::NoSuchHost { .. }), "{error}");
+            }
+            let error = found("silent.test").expect_err("no answer");
+            assert!(matches!(error, ResolveError::Temporary { .. }), "{error}");
+        }
+        // The other family is looked up only if the name is unknown, and once.
+        let asked = lock(&asked);
+        let count = |host| asked.iter().filter(|(name, _)| name == host).count();
+        let names = ["both.test", "silent.test", "other.test", "unknown.test"];
+        assert_eq!(names.map(count), [1, 1, 2, 2], "{asked:?}");
+    }
 }

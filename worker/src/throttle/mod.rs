@@ -11,6 +11,7 @@
 //! wait: times are passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the engines do the waiting.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -54,14 +55,19 @@ const TRIES: u32 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Throttle {
     line: Line,
-    /// Bytes per second.
-    rate: u64,
-    /// Bytes of a turn.
-    turn: u64,
-    /// Nanoseconds that a turn takes at the rate.
+    /// Bytes per second, for all downloads of this process.
+    rate: Arc<AtomicU64>,
+    /// Duration of a turn in nanoseconds, before rounding to bytes.
+    time: u64,
+    /// Largest number of turns in the line.
+    longest: u64,
+}
+
+/// Bytes, and the nanoseconds that they take at the rate.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    bytes: u64,
     cost: u64,
-    /// Largest distance of the end of the line from now, in nanoseconds.
-    horizon: u64,
 }
 
 /// The word: the time at which the line ends.
@@ -92,60 +98,81 @@ impl Throttle {
     }
 
     fn new(limit: &LimitRate, line: Line) -> Self {
-        let rate = limit.bytes_per_second.get();
-        let time = (ROUND / u64::from(limit.sharers.max(1))).clamp(*TURN.start(), *TURN.end());
-        let turn = (u128::from(rate) * u128::from(time) / u128::from(SECOND)).max(1);
-        // Rounded up, so that the rate never exceeds the limit.
-        let cost = (turn * u128::from(SECOND)).div_ceil(u128::from(rate));
-        let [turn, cost] = [turn, cost].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
         Self {
             line,
-            rate,
-            turn,
-            cost,
-            horizon: cost.saturating_mul(LEAST_LINE.max(2 * u64::from(limit.sharers))),
+            rate: Arc::new(AtomicU64::new(limit.bytes_per_second.get())),
+            time: (ROUND / u64::from(limit.sharers.max(1))).clamp(*TURN.start(), *TURN.end()),
+            longest: LEAST_LINE.max(2 * u64::from(limit.sharers)),
         }
+    }
+
+    /// Sets the rate for turns that downloads of this process take from now on.
+    pub fn set_rate(&self, bytes_per_second: NonZeroU64) {
+        // No other data is published with it, so no ordering is needed.
+        self.rate.store(bytes_per_second.get(), Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
+    fn turn(&self) -> Turn {
+        let rate = u128::from(self.rate());
+        let bytes = (rate * u128::from(self.time) / u128::from(SECOND)).max(1);
+        // Rounded up, so that the rate never exceeds the limit.
+        let cost = (bytes * u128::from(SECOND)).div_ceil(rate);
+        let [bytes, cost] = [bytes, cost].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
+        Turn { bytes, cost }
     }
 
     /// Returns the largest number of bytes to read at once.
     pub(crate) fn read_size(&self) -> usize {
-        let size = self.turn.clamp(*READ.start(), *READ.end());
+        let size = self.turn().bytes.clamp(*READ.start(), *READ.end());
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
     /// Returns how many bytes a server may send ahead, where the protocol lets us choose: those of
     /// one second, within `bounds`.
     pub(crate) fn window(&self, bounds: RangeInclusive<u32>) -> u32 {
-        let rate = u32::try_from(self.rate).unwrap_or(u32::MAX);
+        let rate = u32::try_from(self.rate()).unwrap_or(u32::MAX);
         rate.clamp(*bounds.start(), *bounds.end())
     }
 
-    /// Takes the next turn and returns when it begins, which may be in the past.
-    fn take(&self, now: u64) -> u64 {
-        let line = match &self.line {
-            Line::Own(line) => &**line,
-            Line::Shared(line) => line,
-        };
+    /// Takes the next turn and returns when it begins, which may be in the past, and its bytes.
+    fn take(&self, now: u64) -> (u64, u64) {
+        let Turn { bytes, cost } = self.turn();
+        (self.take_time(now, cost), bytes)
+    }
+
+    fn take_time(&self, now: u64, cost: u64) -> u64 {
+        let line = self.line();
         // No other data is published with the word, so no ordering is needed.
         let mut end = line.load(Ordering::Relaxed);
         for _ in 0..TRIES {
-            let begin = self.begin(end, now);
-            let next = begin.saturating_add(self.cost);
+            let begin = self.begin(end, now, cost);
+            let next = begin.saturating_add(cost);
             match line.compare_exchange_weak(end, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return begin,
                 Err(changed) => end = changed,
             }
         }
-        let begin = self.begin(end, now);
-        line.store(begin.saturating_add(self.cost), Ordering::Relaxed);
+        let begin = self.begin(end, now, cost);
+        line.store(begin.saturating_add(cost), Ordering::Relaxed);
         begin
     }
 
+    fn line(&self) -> &AtomicU64 {
+        match &self.line {
+            Line::Own(line) => line,
+            Line::Shared(line) => line,
+        }
+    }
+
     /// Returns when a turn begins that is taken now, with the line ending at `end`.
-    fn begin(&self, end: u64, now: u64) -> u64 {
+    fn begin(&self, end: u64, now: u64, cost: u64) -> u64 {
         end.clamp(
             now.saturating_sub(TOLERANCE),
-            now.saturating_add(self.horizon),
+            now.saturating_add(cost.saturating_mul(self.longest)),
         )
     }
 }
@@ -158,8 +185,8 @@ pub(crate) struct Allowance {
     left: u64,
     /// Bytes that were read and are not paid for.
     owed: u64,
-    /// When the last turn that was taken begins, if that is in the future.
-    next: Option<u64>,
+    /// When the last turn that was taken begins, if that is in the future, and its bytes.
+    next: Option<(u64, u64)>,
 }
 
 impl Allowance {
@@ -187,15 +214,15 @@ impl Allowance {
     /// are paid for.
     pub(crate) fn wait(&mut self, now: u64) -> Option<Duration> {
         while !self.pay(0) {
-            let begin = match self.next {
-                Some(begin) => begin,
+            let (begin, bytes) = match self.next {
+                Some(turn) => turn,
                 None => *self.next.insert(self.throttle.take(now)),
             };
             if begin > now {
                 return Some(Duration::from_nanos(begin - now));
             }
             self.next = None;
-            self.left = self.left.saturating_add(self.throttle.turn);
+            self.left = self.left.saturating_add(bytes);
         }
         None
     }

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::num::NonZeroU64;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,9 +24,9 @@ fn throttle(rate: u64, sharers: u32) -> Throttle {
 /// Most bytes that `downloads` may read beyond the rate: what may be made up for, one turn in use
 /// by each, and one read by each.
 fn burst(throttle: &Throttle, downloads: u64) -> u128 {
-    let tolerated = u128::from(throttle.rate) * u128::from(TOLERANCE) / u128::from(SECOND);
-    let read = u128::from(throttle.turn) + throttle.read_size() as u128;
-    tolerated + u128::from(throttle.turn) + u128::from(downloads) * read
+    let tolerated = u128::from(throttle.rate()) * u128::from(TOLERANCE) / u128::from(SECOND);
+    let read = u128::from(throttle.turn().bytes) + throttle.read_size() as u128;
+    tolerated + u128::from(throttle.turn().bytes) + u128::from(downloads) * read
 }
 
 /// Behaviour of one download.
@@ -182,8 +181,29 @@ proptest! {
     #[test]
     fn a_turn_takes_no_less_than_its_time(rate in 1..=u64::MAX, sharers in 0..=u32::MAX) {
         let throttle = throttle(rate, sharers);
-        let time = u128::from(throttle.cost) * u128::from(rate);
-        prop_assert!(u128::from(throttle.turn) * u128::from(SECOND) <= time);
+        let Turn { bytes, cost } = throttle.turn();
+        prop_assert!(u128::from(bytes) * u128::from(SECOND) <= u128::from(cost) * u128::from(rate));
+    }
+}
+
+#[test]
+fn a_rate_that_is_set_holds_for_what_is_read_after_it() {
+    const SHARERS: usize = 4;
+    let throttle = throttle(1_000_000, SHARERS as u32);
+    for rate in [1_000_000, 100_000, 1_000, 2_000_000] {
+        throttle.set_rate(NonZeroU64::new(rate).expect("at least 1"));
+        // Each begins with the line as it was in the beginning.
+        throttle.line().store(0, Ordering::Relaxed);
+        let (reads, _) = run(
+            &throttle,
+            &vec![greedy(); SHARERS],
+            BEGUN + 60 * SECOND,
+            None,
+        );
+        let read = u128::from(bytes(&reads, |_| true));
+        let all = u128::from(60 * rate);
+        let most = all + burst(&throttle, SHARERS as u64);
+        assert!((all * 19 / 20..=most).contains(&read), "{read} at {rate}");
     }
 }
 
@@ -232,16 +252,16 @@ fn whatever_the_word_says_a_turn_comes_within_twice_the_time_of_all() {
     let Line::Own(word) = &throttle.line else {
         unreachable!("it is local");
     };
-    let longest = BEGUN + 200 * throttle.cost;
+    let longest = BEGUN + 200 * throttle.turn().cost;
     for end in [u64::MAX, BEGUN + 1_000_000 * SECOND, longest + 1] {
         word.store(end, Ordering::Relaxed);
-        assert_eq!(throttle.take(BEGUN), longest);
-        assert_eq!(word.load(Ordering::Relaxed), longest + throttle.cost);
+        assert_eq!(throttle.take(BEGUN).0, longest);
+        assert_eq!(word.load(Ordering::Relaxed), longest + throttle.turn().cost);
     }
     // A line that the downloads themselves formed is waited for in full.
-    let end = BEGUN + 99 * throttle.cost;
+    let end = BEGUN + 99 * throttle.turn().cost;
     word.store(end, Ordering::Relaxed);
-    assert_eq!(throttle.take(BEGUN), end);
+    assert_eq!(throttle.take(BEGUN).0, end);
 }
 
 #[test]
@@ -263,8 +283,8 @@ fn one_that_keeps_the_word_in_the_future_leaves_half_of_the_rate_to_the_others()
         match allowance.wait(*now) {
             Some(wait) => *now += u64::try_from(wait.as_nanos()).expect("it is short"),
             None => {
-                read += throttle.turn;
-                allowance.pay(throttle.turn);
+                read += throttle.turn().bytes;
+                allowance.pay(throttle.turn().bytes);
             }
         }
     }
@@ -280,7 +300,11 @@ fn turns_that_are_taken_at_once_all_count() {
     const TURNS: u64 = 10_000;
     let throttle = throttle(1_000_000, 40_000);
     let begins = std::thread::scope(|scope| {
-        let take = || (0..TURNS).map(|_| throttle.take(BEGUN)).collect::<Vec<_>>();
+        let take = || {
+            (0..TURNS)
+                .map(|_| throttle.take(BEGUN).0)
+                .collect::<Vec<_>>()
+        };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();
         let taken = threads.into_iter().map(|thread| thread.join());
         taken
@@ -291,6 +315,6 @@ fn turns_that_are_taken_at_once_all_count() {
     let mut begins = begins;
     begins.sort_unstable();
     let first = BEGUN - TOLERANCE;
-    let expected = (0..THREADS * TURNS).map(|number| first + number * throttle.cost);
+    let expected = (0..THREADS * TURNS).map(|number| first + number * throttle.turn().cost);
     assert!(begins.into_iter().eq(expected), "one turn was had twice");
 }

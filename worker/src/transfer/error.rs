@@ -74,9 +74,9 @@ impl TransportError {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         match self {
-            Self::Resolve(error @ ResolveError::NoSuchHost { .. }) => {
-                Fault::permanent(FailureKind::Resolve, error.to_string())
-            }
+            Self::Resolve(
+                error @ (ResolveError::NoSuchHost { .. } | ResolveError::OtherFamily { .. }),
+            ) => Fault::permanent(FailureKind::Resolve, error.to_string()),
             Self::Resolve(error @ ResolveError::Temporary { .. }) => {
                 Fault::transient(FailureKind::Resolve, error.to_string())
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::{
     Bench, ClosedPort, Server, TRANSIENT, ok, options, read_head, reset, wait_for_end,
 };
-use protocol::{Engine, FailureKind, ResolveOverride, Severity};
+use protocol::{Engine, FailureKind, Family, Proxy, ProxyScheme, ResolveOverride, Severity};
 use rustix::net::{AddressFamily, SocketType};
 
 const SOON: Duration = Duration::from_millis(200);
@@ -335,6 +335,42 @@ fn an_unknown_host_is_not_resolved(engine: Engine) {
     assert_eq!(failure.kind, FailureKind::Resolve, "{failure}");
 }
 
+fn a_chosen_family_holds_for_names_and_not_for_addresses(engine: Engine) {
+    let Some(server) = Server::on_both_families() else {
+        return;
+    };
+    let port = server.addr.port();
+    let (v4, v6) = ("127.0.0.1", "::1");
+    for (family, own, other) in [(Family::V4, v4, v6), (Family::V6, v6, v4)] {
+        let mut options = options();
+        options.family = Some(family);
+        // What curl's manual says of an address given by `--resolve`.
+        options.resolve = vec![ResolveOverride {
+            host: "pinned.test".to_owned(),
+            port,
+            addr: other.parse().expect("an address"),
+        }];
+        let mut bench = Bench::new(engine, options.clone());
+        for (host, expected) in [
+            ("both.localhost", own),
+            ("pinned.test", other),
+            ("127.0.0.1", v4),
+            ("[::1]", v6),
+        ] {
+            let url = format!("http://{host}:{port}/");
+            assert_eq!(bench.body(&url), expected, "{url} with {family:?}");
+        }
+        options.proxies.http = Some(Proxy {
+            scheme: ProxyScheme::Http,
+            host: "proxy.localhost".to_owned(),
+            port,
+            credentials: None,
+        });
+        let mut bench = Bench::new(engine, options);
+        assert_eq!(bench.body("http://a.test/"), own, "by proxy");
+    }
+}
+
 fn credentials_in_a_url_are_sent_as_basic_authorization(engine: Engine) {
     let (tell, heads) = channel();
     let tell = Mutex::new(tell);
@@ -384,4 +420,5 @@ crate::on_every_engine![
     a_host_that_takes_no_connection_is_given_up,
     time_limits_without_an_end_are_fine,
     an_unknown_host_is_not_resolved,
+    a_chosen_family_holds_for_names_and_not_for_addresses,
 ];

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,27 @@ pub struct Server {
 impl Server {
     /// Starts a server that passes each connection to `handle`, with its number, counted from 0.
     pub fn start(handle: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::on(
+            TcpListener::bind("127.0.0.1:0").expect("a free port"),
+            handle,
+        )
+    }
+
+    /// Starts a server for IPv4 and IPv6 on one port. It answers each request with the address that
+    /// the client connected to. Returns `None` if this machine has no IPv6.
+    pub fn on_both_families() -> Option<Self> {
+        let listener = both_families()?;
+        Some(Self::on(listener, |mut stream, _| {
+            let addr = stream.local_addr().expect("its address");
+            let answer = ok(&addr.ip().to_canonical().to_string());
+            while read_head(&mut stream).is_some() && stream.write_all(&answer).is_ok() {}
+        }))
+    }
+
+    fn on(
+        listener: TcpListener,
+        handle: impl Fn(TcpStream, usize) + Send + Sync + 'static,
+    ) -> Self {
         let addr = listener.local_addr().expect("its address");
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&accepted);
@@ -104,6 +124,22 @@ impl Drop for Server {
         // Wakes the accepting thread.
         drop(TcpStream::connect(self.addr));
     }
+}
+
+/// Returns a listener for IPv4 and IPv6, or `None` if this machine has no IPv6.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn both_families() -> Option<TcpListener> {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("a test of both address families is skipped: this machine has no IPv6");
+        return None;
+    }
+    let socket = socket(AddressFamily::INET6, SocketType::STREAM, None).expect("a socket");
+    sockopt::set_ipv6_v6only(&socket, false).expect("both families");
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    bind(&socket, &any).expect("a free port");
+    listen(&socket, 128).expect("listening");
+    Some(TcpListener::from(socket))
 }
 
 /// A port that refuses connections. It is bound, so that no other test gets it.

@@ -1,5 +1,5 @@
-//! How a group takes what it is asked: what it served, what it refused, and what it may be asked
-//! for that reason.
+//! How a group treats requests: what it served, what it refused, and how much load it may therefore
+//! have.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,28 @@ use super::{Group, Groups};
 use crate::dispatch::event::GroupId;
 use crate::dispatch::pressure::{Asked, Pressure, Span};
 
-/// A refusal is not of one task alone if another one was refused within so many answers.
+/// A refusal concerns more than one task if another task was refused within this many answers.
 const RECENT: u64 = 64;
-/// Others served since a task was refused, after which another refusal is its own.
+/// If a group has served this many other tasks since it refused a task, the next refusal of that
+/// task is the task's fault.
 const OTHERS: u64 = 8;
-/// Refusals in a row of tasks that were not refused before, after which the group is closed.
+/// Refusals in a row, each the first of its task, that show that the group is closed.
 const CLOSED: u32 = 3;
-/// Unfinished tasks of a group that are too many to be all bad.
+/// Number of unfinished tasks of a group that are too many to be all bad.
 const MANY: u32 = 8;
-/// How long a group that may as well be open may serve nothing.
+/// How long a group may serve nothing if it may be open, and only a few tasks bad.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is known of a group's manners.
+/// What is known of how a group treats requests.
 #[derive(Debug, Default)]
 pub(super) struct Manners {
     pressure: Option<Box<Pressure>>,
-    /// When it was first asked for anything.
+    /// When its first task was assigned.
     asked: Option<Instant>,
     served: u64,
-    /// When it last served anything.
+    /// When it last served a task.
     served_at: Option<Instant>,
-    /// Answers so far: served and refused.
+    /// Number of answers so far: served and refused.
     answers: u64,
     refusal: Option<Refusal>,
 }
@@ -38,56 +39,57 @@ pub(super) struct Manners {
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     task: TaskId,
-    /// In which way ([`JobFailure::refusal`](protocol::JobFailure::refusal)).
+    /// The kind of refusal ([`JobFailure::refusal`](protocol::JobFailure::refusal)).
     way: u32,
-    /// Which answer it was.
+    /// The number of this answer.
     answer: u64,
-    /// Which answer the latest refusal of another task was, of the same kind.
+    /// The number of the answer that was the latest refusal of another task, of the same kind.
     other: Option<u64>,
-    /// When the first of those refusals came between which nothing was served.
+    /// The time of the first refusal in the present row, in which nothing was served.
     since: Instant,
-    /// They were of more than one task.
+    /// The row includes more than one task.
     unanimous: bool,
-    /// So many of them were the first of their task.
+    /// How many refusals in the row were the first of their task.
     fresh: u32,
-    /// Something that was asked for after that was served.
+    /// The row has ended: something that was asked after it began was served.
     is_over: bool,
 }
 
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::dispatch) struct Meaning {
-    /// Several tasks were refused one after the other, and nothing was served between.
+    /// Several tasks were refused in a row, and nothing was served in between.
     pub(in crate::dispatch) is_unanimous: bool,
-    /// The task is not to blame: the attempt does not count.
+    /// The task is not to blame: it spends no attempt.
     pub(in crate::dispatch) excused: bool,
-    /// How often the group had served when it refused.
+    /// How often the group had served before it refused.
     pub(in crate::dispatch) served: u64,
 }
 
 impl Groups {
-    /// Most load of a group.
+    /// Returns the most load that a group may have.
     pub(super) fn most_load(&self, entry: &Group) -> u32 {
         let cap = self.cap.unwrap_or(u32::MAX);
         let pressure = &entry.manners.pressure;
         pressure.as_ref().map_or(cap, |own| own.window().min(cap))
     }
 
-    /// Whether `group` pushes back: it is to be asked only as it can be at the moment.
+    /// Returns whether `group` pushes back, so that it may get only as much as it can take at
+    /// present.
     pub(in crate::dispatch) fn is_under_pressure(&self, group: GroupId) -> bool {
         self.groups
             .get(&group)
             .is_some_and(|entry| entry.manners.pressure.is_some())
     }
 
-    /// Whether `group` has ever served anything.
+    /// Returns whether `group` has ever served a task.
     pub(in crate::dispatch) fn has_served(&self, group: GroupId) -> bool {
         self.groups
             .get(&group)
             .is_some_and(|entry| entry.manners.served > 0)
     }
 
-    /// A task of `group`, whose load includes it, is handed out.
+    /// Notes that a task of `group`, whose load includes it, is assigned.
     pub(in crate::dispatch) fn ask(&mut self, now: Instant, group: GroupId) -> Asked {
         let entry = self.groups.entry(group).or_default();
         entry.manners.asked.get_or_insert(now);
@@ -102,8 +104,8 @@ impl Groups {
         asked
     }
 
-    /// `group` answered what it was asked for, whatever the answer is worth. `most` is the most load
-    /// that it could have, if nothing held it back.
+    /// Notes that `group` answered what was asked at `asked`, whatever the answer is. `most` is the
+    /// most load that it could have without limits of its own.
     pub(in crate::dispatch) fn serve(
         &mut self,
         now: Instant,
@@ -132,8 +134,9 @@ impl Groups {
         self.update(group, was);
     }
 
-    /// `group` refused to serve `task` now, in this way. `before` is how often it had served when it
-    /// refused that earlier, and `patience` for how long it may be closed.
+    /// Notes that `group` refused `task` for now, in way `way`, and returns what that means.
+    /// `before` is how often it had served when it refused this task earlier, and `patience` is how
+    /// long it may be closed.
     pub(in crate::dispatch) fn refuse(
         &mut self,
         now: Instant,
@@ -174,7 +177,8 @@ impl Groups {
                 .get_or_insert_with(|| Box::new(Pressure::new(now, past, *load)));
             pressure.refuse(now, asked, *load);
         } else {
-            // It has had its time: it is asked for the rest as any other group, and serves or not.
+            // Its time has expired. It now gets the rest of its tasks as any other group, and
+            // serves them or not.
             manners.pressure = None;
         }
         let others = before.map_or(0, |before| manners.served - before);
@@ -193,7 +197,7 @@ impl Groups {
 }
 
 impl Manners {
-    /// Takes note of the refusal of `task`, the first one of it or not.
+    /// Notes the refusal of `task`, which is or is not the first of this task.
     fn refuse(&mut self, now: Instant, task: TaskId, way: u32, is_first: bool) -> Refusal {
         let mut refusal = Refusal {
             task,

@@ -303,6 +303,14 @@ fn every_transport_error_has_its_kind_and_severity() {
     for (error, kind, severity) in [
         (resolve(true), Kind::Resolve, transient),
         (resolve(false), Kind::Resolve, permanent),
+        (
+            TransportError::Resolve(ResolveError::OtherFamily {
+                host: text(),
+                addr: std::net::Ipv4Addr::LOCALHOST.into(),
+            }),
+            Kind::Resolve,
+            permanent,
+        ),
         (TransportError::Connect(text()), Kind::Connect, transient),
         (
             TransportError::ConnectTimeout,
