@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use lab::origin::Spec;
 
@@ -76,6 +76,20 @@ pub struct ShootoutArgs {
     #[arg(long)]
     pub limit: bool,
 
+    /// Download over TLS. Other programs get the certificate of the server's authority
+    #[arg(long, conflicts_with = "live")]
+    pub tls: bool,
+
+    /// Measure these kinds of work instead of a list, separated by commas. If nginx is installed, it serves the
+    /// files, except those of `latency`
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with_all = ["urls", "simulate", "live", "matrix", "tls", "cpu_per_task"]
+    )]
+    pub preset: Vec<Preset>,
+
     /// Timed rounds
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
@@ -99,6 +113,21 @@ pub struct ShootoutArgs {
     /// Options for the results.
     #[command(flatten)]
     pub export: ExportArgs,
+}
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// 10,000 files of 10 KB
+    Small,
+    /// The same over TLS
+    Tls,
+    /// 200,000 files of 1 KB
+    Tiny,
+    /// 4 files of 256 MB
+    Large,
+    /// 30 files of 64 KiB, each 100 ms after its request
+    Latency,
 }
 
 /// Options of `coordinator bare-calls`: the bare system calls of a list of downloads.

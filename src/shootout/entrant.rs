@@ -35,6 +35,8 @@ pub struct Rules<'a> {
     pub cores: usize,
     /// CPU work on each body.
     pub cpu_per_task: Duration,
+    /// Whether the list says https.
+    pub tls: bool,
 }
 
 impl Entrant {
@@ -84,6 +86,9 @@ impl Entrant {
         match self {
             Self::Outside(_) if !rules.cpu_per_task.is_zero() => {
                 Some("it cannot be made to do the CPU work on each body")
+            }
+            Self::Outside(outside) if rules.tls && outside.is_limit() => {
+                Some("it makes the system calls of plain http only")
             }
             Self::Own(_) | Self::Outside(_) | Self::Nobody { .. } => None,
         }
@@ -144,12 +149,23 @@ impl Entrant {
                     curl: &work.curl,
                     python: &work.python,
                     out,
-                    origin: work.origin.as_ref().map(|origin| origin.http),
+                    origin: work.address,
+                    ca: work.ca.as_deref(),
                     in_flight,
                 });
-                if work.origin.is_some() {
+                if let Some(ca) = &work.ca {
+                    command.env("CURL_CA_BUNDLE", ca).env("SSL_CERT_FILE", ca);
+                }
+                if work.address.is_some() {
                     // The origin is on loopback: a proxy would be another program's time.
-                    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+                    for variable in [
+                        "http_proxy",
+                        "HTTP_PROXY",
+                        "https_proxy",
+                        "HTTPS_PROXY",
+                        "all_proxy",
+                        "ALL_PROXY",
+                    ] {
                         command.env_remove(variable);
                     }
                 }

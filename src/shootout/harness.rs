@@ -18,8 +18,9 @@ use super::plan::{Plan, Scenario as ScenarioPlan};
 use super::progress::Progress;
 use super::result::{About, ScanPoint, Scenario, Shootout, Standing};
 use super::tree::Counted;
-use super::work::{self, Work};
+use super::work::{self, Simulated, Work};
 use super::{ShootoutError, ideal, machine};
+use crate::cli::shootout::Preset;
 use crate::format;
 use crate::input::Target;
 
@@ -50,7 +51,10 @@ impl<'a> Harness<'a> {
     ///
     /// If there is nothing to do, or nowhere to do it.
     pub fn open(plan: &'a Plan, interrupt: &'a Interrupt) -> Result<Self, ShootoutError> {
-        let (targets, problems) = work::read(&plan.sources)?;
+        let (targets, problems) = match plan.sources.is_empty() {
+            true => (Vec::new(), Vec::new()),
+            false => work::read(&plan.sources)?,
+        };
         let (folder, place) = folder()?;
         let (load, cores) = (machine::load(), machine::cores());
         let mut facts = machine::facts();
@@ -120,22 +124,40 @@ impl<'a> Harness<'a> {
         let folder = self.folder.path().join(number.to_string());
         std::fs::create_dir(&folder).map_err(ShootoutError::Prepare)?;
         let mut notes = Vec::new();
-        let rewritten = scenario.simulate.is_some() && self.plan.has_outsiders();
+        let own = scenario.tls || scenario.preset.is_some() || self.plan.has_outsiders();
+        let rewritten = scenario.simulate.is_some() && own;
         let work = match &scenario.simulate {
             Some(spec) => {
-                let program = &self.plan.program;
-                Work::simulated(program, spec, &self.targets, rewritten, &folder)?
+                let files = scenario.preset.map(work::targets_of);
+                let simulated = Simulated {
+                    program: &self.plan.program,
+                    spec,
+                    targets: files.as_deref().unwrap_or(&self.targets),
+                    rewritten,
+                    tls: scenario.tls,
+                    nginx: scenario.preset.is_some_and(Preset::suits_nginx),
+                };
+                let work = Work::simulated(&simulated, &folder)?;
+                if scenario.preset.is_some() {
+                    notes.push(format!("The server is {}.", work.server_name()));
+                }
+                work
             }
             None => self.live(&folder, &mut notes)?,
         };
         let environment = Environment {
             work: &work,
-            rules: self.rules(scenario.cpu_per_task),
+            rules: self.rules(scenario.cpu_per_task, scenario.tls),
             latency: scenario.simulate.map(|spec| spec.latency),
             folder: &folder,
             interrupt: self.interrupt,
         };
-        let cases: Vec<Case<'_>> = self.cases(self.plan.in_flight).collect();
+        let mut cases: Vec<Case<'_>> = self.cases(self.plan.in_flight).collect();
+        if let Some(preset) = scenario.preset {
+            for case in &mut cases {
+                case.in_flight = preset.in_flight(case.entrant, case.in_flight);
+            }
+        }
         let mut tell = |step: super::contest::Step<'_>| progress.step(scenario.name, step);
         let standings = hold(&environment, &cases, self.schedule(true), &mut tell)
             .map_err(ShootoutError::Prepare)?;
@@ -154,6 +176,7 @@ impl<'a> Harness<'a> {
             in_flight: self.plan.in_flight,
             urls: work.urls.len(),
             rewritten,
+            tls: scenario.tls,
             standings,
             scan,
             notes,
@@ -208,11 +231,12 @@ impl<'a> Harness<'a> {
         }
     }
 
-    fn rules(&self, cpu_per_task: Duration) -> Rules<'_> {
+    fn rules(&self, cpu_per_task: Duration, tls: bool) -> Rules<'_> {
         Rules {
             program: self.plan.program.as_os_str(),
             cores: self.cores,
             cpu_per_task,
+            tls,
         }
     }
 
@@ -261,7 +285,7 @@ impl<'a> Harness<'a> {
     }
 
     fn refer(&self, entrant: &Entrant, work: &Work, out: &Path) -> Result<(), ShootoutError> {
-        let rules = self.rules(Duration::ZERO);
+        let rules = self.rules(Duration::ZERO, false);
         let Some(command) = entrant.command(&rules, work, self.plan.in_flight, out, None) else {
             return Ok(());
         };
@@ -387,9 +411,9 @@ fn caveats(plan: &Plan) -> Vec<String> {
     if simulated {
         caveats.push(format!("The ideal is a lower bound: {}.", ideal::FORMULA));
         caveats.push(
-            "The server is the built-in origin, a process on the same machine. Its CPU time is \
-             not counted, but it shares the processors with the entrants. It simulates latency, \
-             not bandwidth."
+            "The server is a process on the same machine: the built-in origin, or nginx where a note says \
+             so. Its CPU time is not counted, but it shares the processors with the entrants. It \
+             simulates latency, not bandwidth."
                 .to_owned(),
         );
     } else {
@@ -399,7 +423,8 @@ fn caveats(plan: &Plan) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if simulated && plan.has_outsiders() {
+    let plain = plan.scenarios.iter().all(|scenario| !scenario.tls);
+    if simulated && plain && plan.has_outsiders() {
         caveats.push(
             "Because other programs take part, all entrants download the same list over plain \
              http on loopback: no TLS, no name resolution, one host."

@@ -38,6 +38,8 @@ pub struct Places<'a> {
     pub out: &'a Path,
     /// `{origin}`: the origin's host and port. Words that hold it are left out without one.
     pub origin: Option<SocketAddr>,
+    /// `{ca}`: the certificate to trust. Words that hold it are left out without one.
+    pub ca: Option<&'a Path>,
     /// `{workers}`: downloads in flight.
     pub in_flight: u16,
 }
@@ -108,6 +110,12 @@ impl Outside {
         }
     }
 
+    /// Returns whether it makes the system calls alone.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        self.words.iter().any(|word| word == bare::COMMAND)
+    }
+
     /// Whether it can have more than one download in flight, as far as its command tells.
     #[must_use]
     pub fn scales(&self) -> bool {
@@ -130,6 +138,11 @@ impl Places<'_> {
             Some(origin) => word.replace("{origin}", &origin.to_string()),
             None if word.contains("{origin}") => return None,
             None => word.to_owned(),
+        };
+        let word = match self.ca {
+            Some(ca) => word.replace("{ca}", &ca.to_string_lossy()),
+            None if word.contains("{ca}") => return None,
+            None => word,
         };
         // The folders are the shootout's own: their names are UTF-8, without anything that a shell
         // inside a contestant's command could take amiss.
@@ -185,7 +198,7 @@ const PEERS: [Peer; 4] = [
         name: "wget2",
         summary: "wget2: threads",
         command: "{program} --no-config --quiet --max-threads {workers} --directory-prefix {out} \
-                  --header=Host:{origin} --input-file {urls}",
+                  --header=Host:{origin} --ca-certificate={ca} --input-file {urls}",
     },
     Peer {
         program: "aria2c",
@@ -193,14 +206,14 @@ const PEERS: [Peer; 4] = [
         summary: "aria2c: one thread, one event loop",
         command: "{program} --no-conf --quiet --max-concurrent-downloads {workers} --split 1 \
                   --max-connection-per-server 1 --file-allocation none --summary-interval 0 \
-                  --dir {out} --input-file {urls}",
+                  --ca-certificate={ca} --dir {out} --input-file {urls}",
     },
     Peer {
         program: "wget",
         name: "xargs+wget",
         summary: "xargs: a process of wget for each URL",
         command: "xargs --arg-file {urls} --max-procs {workers} --max-args 1 {program} --no-config \
-                  --quiet --force-directories --directory-prefix {out}",
+                  --quiet --ca-certificate={ca} --force-directories --directory-prefix {out}",
     },
 ];
 
@@ -405,6 +418,7 @@ mod tests {
             python: "/p".as_ref(),
             out: "/o".as_ref(),
             origin: None,
+            ca: None,
             in_flight: 6,
         });
         assert_eq!(command.get_program(), "sh");

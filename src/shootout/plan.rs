@@ -10,7 +10,7 @@ use lab::origin::Spec;
 use super::approach::Approach;
 use super::entrant::Entrant;
 use super::outside::{self, Outside, PeerError};
-use crate::cli::shootout::{ExportArgs, ShootoutArgs};
+use crate::cli::shootout::{ExportArgs, Preset, ShootoutArgs};
 use crate::input::{Excerpt, LineError, Source};
 
 /// CPU work on a body in the mixed scenario of the matrix, unless the user says how much.
@@ -75,6 +75,10 @@ pub struct Scenario {
     pub simulate: Option<Spec>,
     /// CPU work on each body.
     pub cpu_per_task: Duration,
+    /// Whether the files come over TLS.
+    pub tls: bool,
+    /// The preset, which has files of its own.
+    pub preset: Option<Preset>,
 }
 
 impl Plan {
@@ -91,6 +95,7 @@ impl Plan {
         scan.dedup();
         let entrants = entrants(&args)?;
         let sources = match args.urls.is_empty() {
+            _ if !args.preset.is_empty() => Vec::new(),
             true => vec![Source::unnamed(true)],
             false => Source::from_arguments(args.urls)?,
         };
@@ -119,6 +124,16 @@ impl Plan {
 }
 
 fn scenarios(args: &ShootoutArgs) -> Vec<Scenario> {
+    if !args.preset.is_empty() {
+        let scenario = |&preset: &Preset| Scenario {
+            name: preset.name(),
+            simulate: Some(preset.spec()),
+            cpu_per_task: Duration::ZERO,
+            tls: preset == Preset::Tls,
+            preset: Some(preset),
+        };
+        return args.preset.iter().map(scenario).collect();
+    }
     let simulate = (!args.live).then_some(args.simulate);
     if !args.matrix {
         let waits = simulate.is_none_or(|spec| !spec.latency.is_zero());
@@ -131,6 +146,8 @@ fn scenarios(args: &ShootoutArgs) -> Vec<Scenario> {
             name,
             simulate,
             cpu_per_task: args.cpu_per_task,
+            tls: args.tls,
+            preset: None,
         }];
     }
     let work = match args.cpu_per_task {
@@ -151,6 +168,8 @@ fn scenarios(args: &ShootoutArgs) -> Vec<Scenario> {
         name,
         simulate,
         cpu_per_task,
+        tls: args.tls,
+        preset: None,
     })
     .into()
 }

@@ -83,6 +83,8 @@ pub struct Scenario {
     pub urls: usize,
     /// The list was rewritten to plain http on loopback, for contestants from outside.
     pub rewritten: bool,
+    /// The list says https.
+    pub tls: bool,
     /// One for each entrant: the fastest first, those without a time last.
     pub standings: Vec<Standing>,
     /// The same for other numbers of downloads in flight.

@@ -115,7 +115,8 @@ pub fn work(scenario: &Scenario) -> String {
         parts.push(format!("{work} of CPU work on each body"));
     }
     if scenario.rewritten {
-        parts.push("plain http".to_owned());
+        let scheme = if scenario.tls { "TLS" } else { "plain http" };
+        parts.push(scheme.to_owned());
     }
     parts.push(format!("{} in flight", scenario.in_flight));
     parts.join(", ")

@@ -12,8 +12,10 @@ use lab::origin::{Announcement, Origin, SpawnError, Spec};
 use url::Url;
 
 use super::check::Expected;
+use super::nginx::Nginx;
 use super::outside::write_python;
-use crate::input::{self, InputError, Source, Target};
+use crate::cli::shootout::Preset;
+use crate::input::{self, InputError, Lines, Source, Target};
 
 /// What everyone is given.
 #[derive(Debug)]
@@ -28,10 +30,37 @@ pub struct Work {
     pub curl: PathBuf,
     /// The programs of the talk.
     pub python: PathBuf,
-    /// Where the origin is announced, for this program's own runs.
+    /// Where the server is announced, for this program's own runs.
     pub announcement: Option<PathBuf>,
-    /// Who answers; nobody does for the real network.
-    pub origin: Option<Origin>,
+    /// The server's address in the list. The real network has none.
+    pub address: Option<SocketAddr>,
+    /// The certificate that other programs must trust, if the list says https.
+    pub ca: Option<PathBuf>,
+    server: Option<Server>,
+}
+
+/// The server of simulated work.
+#[derive(Debug)]
+enum Server {
+    BuiltIn(Origin),
+    Nginx(Nginx),
+}
+
+/// Simulated work that is to be set up.
+#[derive(Debug)]
+pub struct Simulated<'a> {
+    /// This program.
+    pub program: &'a Path,
+    /// What the server simulates.
+    pub spec: &'a Spec,
+    /// The files.
+    pub targets: &'a [Target],
+    /// Whether the list has the server's own address, so that any program can do it.
+    pub rewritten: bool,
+    /// Whether that list says https.
+    pub tls: bool,
+    /// Whether nginx is the server, if it is installed.
+    pub nginx: bool,
 }
 
 /// Why there is no work.
@@ -46,6 +75,9 @@ pub enum WorkError {
     /// The origin does not come up.
     #[error("cannot start the built-in origin")]
     Origin(#[from] SpawnError),
+    /// nginx does not start, or has no files.
+    #[error("cannot use nginx as the server: {0}")]
+    Nginx(#[source] io::Error),
     /// A file of the shootout's own cannot be written.
     #[error("cannot write {}: {source}; is there room for temporary files?", .path.display())]
     Write { path: PathBuf, source: io::Error },
@@ -77,45 +109,65 @@ pub fn read(sources: &[Source]) -> Result<(Vec<Target>, Vec<String>), WorkError>
     Ok((targets, problems))
 }
 
+/// Returns the files of a preset.
+#[must_use]
+pub fn targets_of(preset: Preset) -> Vec<Target> {
+    let list = Box::new(io::Cursor::new(preset.list().into_bytes()));
+    let lines = Lines::new("preset", list, std::sync::Arc::default());
+    lines.filter_map(|line| line.entry.ok()).collect()
+}
+
 impl Work {
-    /// Work that an origin of its own answers for. With `rewritten`, the list says plain http on
-    /// the origin's address, so that any program can do it.
+    /// Starts the server of simulated work, and writes its list.
     ///
     /// # Errors
     ///
-    /// If the origin does not come up, or files cannot be written into `folder`, which is empty.
-    pub fn simulated(
-        program: &Path,
-        spec: &Spec,
-        targets: &[Target],
-        rewritten: bool,
-        folder: &Path,
-    ) -> Result<Self, WorkError> {
-        let origin = Origin::spawn(program, spec)?;
+    /// Fails if the server does not start, or files cannot be written into `folder`, which is empty.
+    pub fn simulated(simulated: &Simulated<'_>, folder: &Path) -> Result<Self, WorkError> {
+        let spec = simulated.spec;
+        let nginx = match simulated.nginx {
+            true => Nginx::start(folder).map_err(WorkError::Nginx)?,
+            false => None,
+        };
+        let server = match nginx {
+            Some(nginx) => Server::Nginx(nginx),
+            None => Server::BuiltIn(Origin::spawn(simulated.program, spec)?),
+        };
+        let (http, https, ca_pem) = match &server {
+            Server::BuiltIn(origin) => (origin.http, origin.https, &origin.ca_pem),
+            Server::Nginx(nginx) => (nginx.http, nginx.https, &nginx.ca_pem),
+        };
+        let (scheme, address) = match simulated.tls {
+            true => ("https", https),
+            false => ("http", http),
+        };
+        let targets = simulated.targets.iter();
         let urls: Vec<String> = targets
-            .iter()
-            .map(|target| match rewritten {
-                true => rewrite(target, origin.http),
+            .map(|target| match simulated.rewritten {
+                true => rewrite(target, scheme, address),
                 false => target.url.clone(),
             })
             .collect();
         let announcement = Announcement {
-            http: origin.http,
-            https: Some(origin.https),
-            ca_pem: Some(origin.ca_pem.clone()),
+            http,
+            https: Some(https),
+            ca_pem: Some(ca_pem.clone()),
         };
+        let announcement = serde_json::to_string(&announcement).map_err(io::Error::from);
         let path = folder.join("announcement.json");
-        let text = serde_json::to_string(&announcement)
-            .map_err(io::Error::from)
-            .and_then(|text| fs::write(&path, text + "\n"));
-        text.map_err(|source| WorkError::Write {
-            path: path.clone(),
-            source,
-        })?;
+        let written = announcement.and_then(|text| fs::write(&path, text + "\n"));
+        written.map_err(|source| write_error(&path, source))?;
+        let ca = folder.join("ca.pem");
+        fs::write(&ca, ca_pem).map_err(|source| write_error(&ca, source))?;
+        if let Server::Nginx(nginx) = &server {
+            nginx.fill(spec, &urls).map_err(WorkError::Nginx)?;
+        }
         let mut work = Self::new(urls, folder)?;
         work.expected = Expected::simulated(spec, &work.urls);
         work.announcement = Some(path);
-        work.origin = Some(origin);
+        work.address = Some(address);
+        work.ca = simulated.tls.then_some(ca);
+        work.server = Some(server);
         Ok(work)
     }
 
@@ -143,7 +195,9 @@ impl Work {
             curl: folder.join("curl.conf"),
             python,
             announcement: None,
-            origin: None,
+            address: None,
+            ca: None,
+            server: None,
         };
         work.write_lists()?;
         Ok(work)
@@ -172,28 +226,43 @@ impl Work {
             let _ = writeln!(curl, "url = \"{quoted}\"\noutput = \"{number:06}\"");
         }
         for (path, text) in [(&self.list, plain), (&self.curl, curl)] {
-            fs::write(path, text).map_err(|source| WorkError::Write {
-                path: path.clone(),
-                source,
-            })?;
+            fs::write(path, text).map_err(|source| write_error(path, source))?;
         }
         Ok(())
+    }
+
+    /// Returns what the server is.
+    #[must_use]
+    pub fn server_name(&self) -> &'static str {
+        match self.server {
+            Some(Server::BuiltIn(_)) => "the built-in origin",
+            Some(Server::Nginx(_)) => "nginx",
+            None => "the real network",
+        }
     }
 
     /// CPU time that the origin has used so far, in seconds. It serves with one thread.
     #[must_use]
     pub fn origin_cpu_s(&self) -> Option<f64> {
-        let pid = self.origin.as_ref()?.pid();
+        let pid = match self.server.as_ref()? {
+            Server::BuiltIn(origin) => origin.pid(),
+            Server::Nginx(nginx) => nginx.pid(),
+        };
         let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
         let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
         Some(nanoseconds / 1e9)
     }
 }
 
+fn write_error(path: &Path, source: io::Error) -> WorkError {
+    let path = path.to_owned();
+    WorkError::Write { path, source }
+}
+
 /// A URL on the origin itself that no other target shares, and whose last part is a file name of
 /// its own: many programs name files after it.
-fn rewrite(target: &Target, origin: SocketAddr) -> String {
-    let base = format!("http://{origin}/");
+fn rewrite(target: &Target, scheme: &str, address: SocketAddr) -> String {
+    let base = format!("{scheme}://{address}/");
     match Url::parse(&base) {
         Ok(mut url) => {
             url.set_path(&target.path);
@@ -240,7 +309,7 @@ mod tests {
         let origin = SocketAddr::from(([127, 0, 0, 1], 8080));
         let urls: std::collections::BTreeSet<_> = targets
             .iter()
-            .map(|target| rewrite(target, origin))
+            .map(|target| rewrite(target, "http", origin))
             .collect();
         assert_eq!(urls.len(), 4);
         for url in urls {

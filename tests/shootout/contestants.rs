@@ -5,7 +5,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::held::{Set, exists, honest, standings};
+use crate::held::{PROGRAM, Set, exists, honest, standings};
 use crate::support::wait_until;
 
 const QUICK: [&str; 6] = [
@@ -132,9 +132,53 @@ fn programs_of_others_do_the_same_work() {
     arguments.extend(["--only", &names]);
     arguments.extend(told.iter().map(String::as_str));
     let held = set.hold(&arguments);
+    for name in &only {
+        assert!(held.median(name) > 0.0, "{}", held.table());
+    }
+    arguments.push("--tls");
+    let held = set.hold(&arguments);
     for name in only {
         assert!(held.median(name) > 0.0, "{}", held.table());
     }
+}
+
+#[test]
+fn over_tls_the_program_takes_part_and_the_bare_system_calls_do_not() {
+    let set = Set::with(7);
+    let mut arguments = QUICK.to_vec();
+    arguments.extend(["--tls", "--limit", "--only", "limit,async"]);
+    let held = set.hold(&arguments);
+    assert!(held.median("async") > 0.0, "{}", held.table());
+    assert_eq!(held.standing("limit")["state"]["state"], "not_measured");
+    assert_eq!(held.results["scenarios"][0]["tls"], Value::Bool(true));
+}
+
+#[test]
+fn presets_have_lists_of_their_own_and_a_table_of_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (table, results) = (folder.path().join("t.md"), folder.path().join("r.json"));
+    let output = std::process::Command::new(PROGRAM)
+        .args(["shootout", "--preset", "latency,latency", "--only", "async"])
+        .args(["--rounds", "1", "--warm-up", "0", "--export-markdown"])
+        .arg(&table)
+        .arg("--export-json")
+        .arg(&results)
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let results = std::fs::read_to_string(results).expect("results");
+    let results: Value = serde_json::from_str(&results).expect("JSON");
+    let scenario = &results["scenarios"][1];
+    assert_eq!(
+        (scenario["urls"].as_u64(), scenario["rewritten"].as_bool()),
+        (Some(30), Some(true))
+    );
+    let table = std::fs::read_to_string(table).expect("a table");
+    let mut rows = table.lines();
+    assert_eq!(rows.next(), Some("| wall / CPU | async |"));
+    let row = rows.nth(1).expect("a row");
+    assert!(row.starts_with("| 30 × 64 KiB at 100 ms | "), "{table}");
+    assert!(row.contains(" / "), "{table}");
 }
 
 #[test]

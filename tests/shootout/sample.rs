@@ -118,6 +118,7 @@ pub fn scenario(standings: Vec<Standing>) -> Scenario {
         in_flight: 6,
         urls: 30,
         rewritten: false,
+        tls: false,
         standings,
         scan: Vec::new(),
         notes: Vec::new(),

@@ -87,6 +87,35 @@ impl Authority {
     }
 }
 
+/// A certificate for one server, from a CA of its own, all as PEM text.
+#[derive(Debug)]
+pub struct ServerCertificate {
+    /// The CA's certificate, for clients.
+    pub ca_pem: String,
+    /// The server's certificate.
+    pub pem: String,
+    /// The server's private key.
+    pub key_pem: String,
+}
+
+impl ServerCertificate {
+    /// Makes a certificate for these addresses, valid as long as those of an [`Authority`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if keys or certificates cannot be made.
+    pub fn new(addresses: &[IpAddr]) -> Result<Self, AuthorityError> {
+        let (issuer, key) = (issuer()?, KeyPair::generate()?);
+        let names = addresses.iter().copied().map(SanType::IpAddress).collect();
+        let certificate = server_params(names, 1)?.signed_by(&key, &issuer)?;
+        Ok(Self {
+            ca_pem: issuer.pem(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        })
+    }
+}
+
 /// Signs a certificate when a name is first requested.
 #[derive(Debug)]
 struct Names {
@@ -107,11 +136,7 @@ struct Signed {
 
 impl Names {
     fn new(addresses: &[IpAddr], provider: &CryptoProvider) -> Result<Self, AuthorityError> {
-        let mut params = params("coordinator simulated network")?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
+        let (issuer, key) = (issuer()?, KeyPair::generate()?);
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signing = provider.key_provider.load_private_key(private)?;
         let names = addresses.iter().copied().map(SanType::IpAddress).collect();
@@ -167,17 +192,28 @@ fn sign(
     names: Vec<SanType>,
     serial: u64,
 ) -> Result<Arc<CertifiedKey>, AuthorityError> {
+    let certificate = server_params(names, serial)?.signed_by(key, issuer)?;
+    Ok(Arc::new(CertifiedKey::new(
+        vec![certificate.into()],
+        Arc::clone(signing),
+    )))
+}
+
+fn issuer() -> Result<CertifiedIssuer<'static, KeyPair>, AuthorityError> {
+    let mut params = params("coordinator simulated network")?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+fn server_params(names: Vec<SanType>, serial: u64) -> Result<CertificateParams, AuthorityError> {
     let mut params = params("coordinator simulated server")?;
     params.subject_alt_names = names;
     params.serial_number = Some(SerialNumber::from(serial));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(key, issuer)?;
-    Ok(Arc::new(CertifiedKey::new(
-        vec![certificate.into()],
-        Arc::clone(signing),
-    )))
+    Ok(params)
 }
 
 fn params(common_name: &str) -> Result<CertificateParams, AuthorityError> {

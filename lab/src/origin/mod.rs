@@ -30,7 +30,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, AuthorityError};
+pub use authority::{Authority, AuthorityError, ServerCertificate};
 pub use handle::{Launch, Origin, SpawnError};
 pub use journal::Seen;
 pub use server::{Announcement, Options, OriginError, Until, serve};

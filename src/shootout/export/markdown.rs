@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::format;
 use crate::shootout::columns::{COLUMNS, ENTRANT};
 use crate::shootout::lead::lead;
 use crate::shootout::result::{Scenario, Shootout, Standing};
@@ -9,7 +10,7 @@ use crate::shootout::terminal::title;
 
 /// Writing to a string never fails.
 pub(super) fn text(shootout: &Shootout) -> String {
-    let mut text = String::new();
+    let mut text = overview(shootout);
     for scenario in &shootout.scenarios {
         let _ = writeln!(text, "### {}\n", escaped(&title(scenario)));
         let _ = writeln!(text, "{}\n\n{}", escaped(&lead(scenario)), table(scenario));
@@ -28,6 +29,36 @@ pub(super) fn text(shootout: &Shootout) -> String {
     for (name, value) in &shootout.about.facts {
         let _ = writeln!(text, "- {}: {}", escaped(name), escaped(value));
     }
+    text
+}
+
+/// Returns one table of all kinds of work, with the medians of each entrant, if there are several kinds.
+fn overview(shootout: &Shootout) -> String {
+    let [first, _, ..] = shootout.scenarios.as_slice() else {
+        return String::new();
+    };
+    let names: Vec<&str> = first.standings.iter().map(|one| &*one.name).collect();
+    let headings: Vec<String> = names.iter().map(|name| escaped(name)).collect();
+    let mut text = format!(
+        "| wall / CPU | {} |\n| --- |{}\n",
+        headings.join(" | "),
+        " ---: |".repeat(names.len())
+    );
+    for scenario in &shootout.scenarios {
+        let cells: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let mut standings = scenario.standings.iter();
+                let figures = standings.find(|one| one.name == *name)?.measured()?;
+                let [wall, cpu] = [figures.wall.median, figures.cpu_s()].map(format::seconds);
+                Some(format!("{wall} / {cpu}"))
+            })
+            .map(|cell| cell.unwrap_or_else(|| "–".to_owned()))
+            .collect();
+        let name = escaped(&scenario.name);
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    }
+    text.push('\n');
     text
 }
 
