@@ -30,6 +30,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use queue::{PROGRAM, Queue};
+use tempfile::NamedTempFile;
 
 const HOSTS: usize = 10_000;
 const MACHINES: [&str; 4] = ["a", "b", "c", "d"];
@@ -47,7 +48,8 @@ fn main() {
 /// An origin for all members.
 struct Origin {
     process: Child,
-    announcement: String,
+    /// The file with its addresses.
+    announcement: NamedTempFile,
 }
 
 impl Origin {
@@ -59,12 +61,14 @@ impl Origin {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut announcement = String::new();
+        let mut line = String::new();
         let stdout = process.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut announcement).unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let mut announcement = NamedTempFile::new().unwrap();
+        announcement.write_all(line.as_bytes()).unwrap();
         Self {
             process,
-            announcement: announcement.trim().to_owned(),
+            announcement,
         }
     }
 }
@@ -78,7 +82,8 @@ impl Drop for Origin {
 
 fn members(files: usize) {
     let origin = Origin::start();
-    let options = ["--simulate-via", &origin.announcement];
+    let announcement = origin.announcement.path().to_str().unwrap();
+    let options = ["--simulate-via", announcement];
     let alone = alone(files, &options);
     println!("no fleet: {alone:.0} files/s");
     for count in [1, 2, 4] {
