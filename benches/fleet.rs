@@ -7,9 +7,10 @@
 //! ```
 //!
 //! `members` prints the files per second of one coordinator without a fleet, and of 1, 2 and 4
-//! members. Each has two workers. One origin with a latency of 20 ms answers for 10,000 hosts. The
-//! rate counts from the first download that begins to the last. `feed` prints the time, the size of
-//! the stream, and the peak memory of the feeder and of the server.
+//! members. Each has two workers, with 16 downloads in flight. One origin with a latency of 20 ms
+//! answers for 10,000 hosts. The rate counts from the first download that begins to the last.
+//! `feed` prints the time, the size of the stream, and the peak memory of the feeder and of the
+//! server.
 
 #![allow(
     dead_code,
@@ -30,6 +31,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use queue::{PROGRAM, Queue};
+use tempfile::NamedTempFile;
 
 const HOSTS: usize = 10_000;
 const MACHINES: [&str; 4] = ["a", "b", "c", "d"];
@@ -47,7 +49,8 @@ fn main() {
 /// An origin for all members.
 struct Origin {
     process: Child,
-    announcement: String,
+    /// The file with its addresses.
+    announcement: NamedTempFile,
 }
 
 impl Origin {
@@ -59,12 +62,14 @@ impl Origin {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut announcement = String::new();
+        let mut line = String::new();
         let stdout = process.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut announcement).unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let mut announcement = NamedTempFile::new().unwrap();
+        announcement.write_all(line.as_bytes()).unwrap();
         Self {
             process,
-            announcement: announcement.trim().to_owned(),
+            announcement,
         }
     }
 }
@@ -78,7 +83,8 @@ impl Drop for Origin {
 
 fn members(files: usize) {
     let origin = Origin::start();
-    let options = ["--simulate-via", &origin.announcement];
+    let announcement = origin.announcement.path().to_str().unwrap();
+    let options = ["--simulate-via", announcement, "--concurrency", "16"];
     let alone = alone(files, &options);
     println!("no fleet: {alone:.0} files/s");
     for count in [1, 2, 4] {
