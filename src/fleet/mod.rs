@@ -1,15 +1,15 @@
-//! A fleet: several machines that work on one list, with NATS JetStream between them.
+//! A fleet: several machines that share one list through NATS JetStream.
 //!
 //! ```text
 //!   feed ---> tasks (stream) ---> member: its own run ---> chains (stream) ---> results
 //!                                   |
-//!                                   +--- table: who is there, who owns which partition
+//!                                   +--- table: the members and the owner of each partition
 //! ```
 //!
-//! [`lease`] decides who owns which partition, and is pure: it is simulated as the core of a run is.
-//! So are [`frame`], the form of targets on their way, and [`chain`], what an owner knows of its
-//! partition. The rest takes the feature `fleet`. What was chosen, and what is promised after each
-//! kind of loss, is in `docs/decisions/fleet.md`.
+//! [`lease`] decides which member owns which partition. It is pure, and is simulated like the core
+//! of a run. [`frame`], the format of targets in the queue, and [`chain`], an owner's knowledge of
+//! its partition, are also pure. The rest needs the feature `fleet`. `docs/decisions/fleet.md`
+//! explains the design, and the guarantees after each kind of loss.
 
 pub mod chain;
 pub mod frame;

@@ -1,8 +1,9 @@
 //! The lease protocol: which partitions this member owns, and until when. A pure state machine.
 //!
-//! Events go in ([`Lease::handle`]), actions come out ([`Lease::poll_action`]), and it says when it
-//! wants to be woken ([`Lease::poll_timeout`]). Time is a parameter: how long this machine has been
-//! up, suspended or not. It does no I/O, and knows neither NATS nor what a partition holds.
+//! [`Lease::handle`] takes events, [`Lease::poll_action`] returns actions, and
+//! [`Lease::poll_timeout`] returns the time of the next wakeup. Time is a parameter: the time since
+//! this machine booted, including suspension. The module does no I/O. It does not know NATS or the
+//! contents of a partition.
 //!
 //! # A member
 //!
@@ -10,9 +11,9 @@
 //!              Read: not in the table             Write accepted
 //!   Outside ------------------------> Joining ---------------------> Member -- renews, claims,
 //!      ^                                                               | |      gives up
-//!      |      Read: it is not in the table any more, as a new session  | |
+//!      |      Read: it is no longer in the table, as a new session     | |
 //!      +---------------------------------------------------------------+ +--> Left
-//!                                                   Leave, and all is drained
+//!                                                   Leave, and everything is drained
 //! ```
 //!
 //! # A partition, as its owner sees it
@@ -20,29 +21,29 @@
 //! ```text
 //!   free ---- Write with its claim accepted ----> Serving ---- too many, or leaving ----> Draining
 //!    ^                                               |                                       |
-//!    |                                               +--- lease over, Fenced, taken ---+     | Drained
+//!    |                                               +-- lease expired, Fenced, taken -+     | Drained
 //!    |                                               |                                 v     v
 //!    +--- Write without the claim accepted ------ Empty <------------------------------------+
 //! ```
 //!
-//! A partition is given up in the table only after the owner said that it has finished what it had
+//! The owner gives up a partition in the table only after it has finished its targets
 //! ([`Event::Drained`]).
 //!
 //! # Why two members do not act on one partition
 //!
-//! Each write of a member renews its lease for [`Timing::lease`], counted on its own clock from the
-//! moment at which the write was sent. When that time is over, it stops everything before it does
-//! anything else. Another member takes the partitions of one whose count of beats has stood still for
-//! [`Timing::patience`], on its own clock, counted from when it first read that count; and only by a
-//! compare-and-swap of the table that holds that count. So the write that renewed the lease was sent
-//! before the other began to count. With clocks whose rates are wrong by at most r, nobody acts beside
-//! another if `patience * (1 - r) >= lease * (1 + r)`; with the patience that [`Timing::new`] sets,
-//! that holds for r up to 5 %.
+//! Each write of a member renews its lease for [`Timing::lease`]. The member counts on its own
+//! clock, from the moment at which it sent the write. When the lease expires, the member stops
+//! everything before it does anything else. Another member takes its partitions if its count of
+//! beats has not changed for [`Timing::patience`]. The other member counts on its own clock, from
+//! its first read of that count, and takes them only by a compare-and-swap of the table that holds
+//! that count. So the write that renewed the lease was sent before the other member began to count.
+//! If clock rates are wrong by at most r, two members never act on one partition if `patience * (1
+//! - r) >= lease * (1 + r)`. With the patience that [`Timing::new`] sets, this holds for r up to 5
+//! %.
 //!
-//! That takes clocks that do not stand still, and a store that keeps what it has acknowledged. Where
-//! one of them fails, the fence decides: outcomes of a partition are appended by compare-and-swap to
-//! that partition's chain, and those of an owner that another has followed are refused
-//! ([`Event::Fenced`]).
+//! This assumes that clocks do not stop and that the store keeps what it has acknowledged. If an
+//! assumption fails, the fence decides: outcomes are appended to the chain of a partition by
+//! compare-and-swap, and the outcomes of a replaced owner are refused ([`Event::Fenced`]).
 
 mod table;
 
@@ -51,24 +52,24 @@ use std::time::Duration;
 
 pub use table::{PARTITIONS, Partition, Revision, Row, Session, Table};
 
-/// A moment: how long the machine has been up.
+/// A moment, as the time since the machine booted.
 pub type Moment = Duration;
 
-/// How long things take.
+/// The durations of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long a member may act without having renewed its lease.
+    /// Time for which a member may act after it has renewed its lease.
     pub lease: Duration,
-    /// How long a member's beats must stand still before others take what it owns.
+    /// Time without a change of a member's beats after which others take its partitions.
     pub patience: Duration,
     /// Time from one renewal to the next.
     pub beat: Duration,
-    /// When an answer of the store is given up.
+    /// Time after which the store's answer is no longer awaited.
     pub answer: Duration,
 }
 
 impl Timing {
-    /// The times that follow from the one after which others take what a member owns.
+    /// Derives all durations from the patience.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self {
@@ -80,64 +81,64 @@ impl Timing {
     }
 }
 
-/// Names a request to the store, so that its answer can be told from others.
+/// Identifies a request to the store, so that its answer can be matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op(pub u64);
 
-/// One time that a partition is owned: from `Start` to `Stop`, or to `Drained`.
+/// Identifies one period of ownership of a partition: from `Start` to `Stop` or `Drained`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim(pub u64);
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time passed.
+    /// Time has passed.
     Tick,
-    /// The table is this.
+    /// The table was read.
     Read {
         op: Op,
         /// Its revision.
         revision: Revision,
         table: Table,
     },
-    /// The table was written, and has this revision.
+    /// The table was written and has a new revision.
     Written {
         op: Op,
         /// The new revision.
         revision: Revision,
     },
-    /// It was not written: it is not of that revision any more.
+    /// The table was not written: its revision has changed.
     Refused { op: Op },
-    /// There is no answer, and nobody knows whether it was done.
+    /// The request failed, and it is unknown whether the store carried it out.
     Failed { op: Op },
-    /// What there was of a partition that was to be drained is finished.
+    /// The owner has finished a partition that was draining.
     Drained {
         partition: Partition,
-        /// Of which claim.
+        /// The claim that drained.
         claim: Claim,
     },
-    /// The fence says that another owner has followed.
+    /// The fence reports that another owner has replaced this one.
     Fenced {
         partition: Partition,
-        /// Of which claim.
+        /// The claim that was replaced.
         claim: Claim,
     },
-    /// This member is to leave the fleet in good order.
+    /// This member leaves the fleet in an orderly way.
     Leave,
 }
 
-/// What is to be done.
+/// An action for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ask the store for the table.
+    /// Read the table from the store.
     Read {
-        /// To be named in the answer.
+        /// Repeated in the answer.
         op: Op,
     },
-    /// Write the table if it is still of that revision.
+    /// Write the table if its revision is still `over`.
     Write {
-        /// To be named in the answer.
+        /// Repeated in the answer.
         op: Op,
-        /// The revision.
+        /// The expected revision.
         over: Revision,
         /// The new table.
         table: Table,
@@ -145,69 +146,69 @@ pub enum Action {
     /// Work on this partition.
     Start {
         partition: Partition,
-        /// To be named with what comes of it.
+        /// Repeated in the events about it.
         claim: Claim,
     },
-    /// Finish what there is of it, take nothing new, and say so.
+    /// Finish the targets that were taken on, take no new ones, and report [`Event::Drained`].
     Drain {
         partition: Partition,
-        /// Of which claim.
+        /// The claim to drain.
         claim: Claim,
     },
-    /// Do nothing more for it: it may be another's.
+    /// Do nothing more for this partition: it may have another owner.
     Stop {
         partition: Partition,
-        /// Of which claim.
+        /// The claim that ends.
         claim: Claim,
     },
-    /// This member is not in the table any more.
+    /// This member is no longer in the table.
     Left,
 }
 
-/// What the owner does about a partition.
+/// The state of a partition that this member owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holding {
     Serving(Claim),
     Draining(Claim),
-    /// It is finished, and to be given up with the next write.
+    /// Finished; the next write gives it up.
     Empty,
 }
 
-/// A request that is not answered.
+/// A request without an answer.
 #[derive(Debug)]
 struct Pending {
     op: Op,
     sent: Moment,
-    /// What was written; nothing if the table was asked for.
+    /// The table that was written; `None` for a read.
     written: Option<Table>,
 }
 
-/// Another member, as it was last seen.
+/// The last change that was seen of another member.
 #[derive(Debug)]
 struct Sighting {
     beats: u64,
     since: Moment,
 }
 
-/// See the module.
+/// The lease of one member.
 #[derive(Debug)]
 pub struct Lease {
     timing: Timing,
     machine: String,
     rng: fastrand::Rng,
     session: Session,
-    /// How many writes were sent.
+    /// Number of writes that were sent.
     beats: u64,
     /// Whether a write of this session was accepted.
     joined: bool,
     leaving: bool,
     left: bool,
-    /// Until when it may act.
+    /// The moment until which the member may act.
     valid: Option<Moment>,
     held: BTreeMap<Partition, Holding>,
     seen: BTreeMap<Session, Sighting>,
     pending: Option<Pending>,
-    /// When the table is asked for next, if nothing is pending.
+    /// The moment of the next read, if nothing is pending.
     next: Moment,
     last_op: u64,
     last_claim: u64,
@@ -215,7 +216,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A member that is about to join.
+    /// Creates the lease of a member that is about to join.
     #[must_use]
     pub fn new(machine: String, timing: Timing, seed: u64, now: Moment) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -239,19 +240,19 @@ impl Lease {
         }
     }
 
-    /// This stay of the member.
+    /// Returns the current session of the member.
     #[must_use]
     pub const fn session(&self) -> Session {
         self.session
     }
 
-    /// Until when it may act; nothing if it may not.
+    /// Returns the moment until which the member may act, or `None` if it may not.
     #[must_use]
     pub const fn valid(&self) -> Option<Moment> {
         self.valid
     }
 
-    /// The partitions that it works on now.
+    /// Returns the partitions that the member works on now.
     pub fn serving(&self) -> impl Iterator<Item = (Partition, Claim)> + '_ {
         self.held
             .iter()
@@ -261,12 +262,12 @@ impl Lease {
             })
     }
 
-    /// The next thing to do; to be asked until there is none.
+    /// Returns the next action. Call it until it returns `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When it wants to be told the time.
+    /// Returns the moment at which [`Lease::handle`] must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
         if self.left {
@@ -279,12 +280,12 @@ impl Lease {
         Some(self.valid.map_or(own, |valid| valid.min(own)))
     }
 
-    /// Takes note of what happened at the moment `now`.
+    /// Handles an event at the moment `now`.
     pub fn handle(&mut self, now: Moment, event: Event) {
         if self.left {
             return;
         }
-        // First of all: whatever is said, it may have been said long ago.
+        // This comes first: the event may be old.
         if self.valid.is_some_and(|valid| valid <= now) {
             self.valid = None;
             self.stop_all();
@@ -331,7 +332,7 @@ impl Lease {
                     self.held.get(&partition)
                     && *own == claim
                 {
-                    // If the table still says that it is this member's, it is begun again.
+                    // If the table still names this member as the owner, it begins again.
                     self.held.remove(&partition);
                     self.actions.push_back(Action::Stop { partition, claim });
                     self.hurry(now);
@@ -359,8 +360,8 @@ impl Lease {
     fn on_table(&mut self, now: Moment, revision: Revision, mut table: Table) {
         let own = table.members.get(&self.session);
         if self.joined && own.is_none() {
-            // It was taken for dead, or the store has lost the table: what the table says of that
-            // session is not this member's any more.
+            // The others took this session for dead, or the store has lost the table. The
+            // partitions of that session no longer belong to this member.
             self.valid = None;
             self.stop_all();
             self.held.clear();
@@ -393,8 +394,8 @@ impl Lease {
                 beats: 0,
                 leaving: false,
             });
-            // Never a count that was there before: a row that comes back after it was removed must not
-            // look as if it had stood still.
+            // Never repeat an earlier count: if a row returns after its removal, its beats must not
+            // look unchanged.
             self.beats += 1;
             row.beats = self.beats;
             row.leaving = self.leaving;
@@ -408,7 +409,7 @@ impl Lease {
         });
     }
 
-    /// Removes those whose beats have stood still for too long.
+    /// Removes members whose beats have not changed for too long.
     fn bury(&mut self, now: Moment, table: &mut Table) {
         let patience = self.timing.patience;
         self.seen
@@ -435,14 +436,14 @@ impl Lease {
         for session in dead {
             table.remove(session);
         }
-        // A session that is not there owns nothing.
+        // A session that is not in the table owns nothing.
         let Table { members, owners } = table;
         for owner in owners {
             owner.take_if(|owner| !members.contains_key(owner));
         }
     }
 
-    /// Claims what is free, or begins to give up what is too much.
+    /// Claims free partitions, or starts to drain excess ones.
     fn balance(&mut self, table: &mut Table) {
         let session = self.session;
         let share = table.share(session);
@@ -453,7 +454,7 @@ impl Lease {
             let free: Vec<_> = (start..partitions)
                 .chain(0..start)
                 .filter(|at| table.owners[*at].is_none())
-                // What it gives up with this write is not claimed by the same.
+                // A partition that this write gives up is not claimed by the same write.
                 .filter(|at| !self.held.keys().any(|held| usize::from(held.0) == *at))
                 .take(share - own)
                 .collect();
@@ -479,7 +480,7 @@ impl Lease {
 
     fn on_written(&mut self, now: Moment, sent: Moment, table: &Table) {
         let beat = now + self.timing.beat - self.timing.beat / 8 + self.short();
-        // As soon as another may be taken for dead, if it has not said anything by then.
+        // Reads as soon as another member would be dead without a new beat.
         let overdue = self.seen.values();
         let overdue = overdue.map(|seen| seen.since + self.timing.patience);
         let overdue = overdue.filter(|at| *at > now).min();
@@ -493,7 +494,7 @@ impl Lease {
         self.joined = true;
         let valid = sent + self.timing.lease;
         if valid <= now {
-            // The answer took longer than the lease: nothing may be begun by it.
+            // The answer took longer than the lease, so nothing may begin.
             self.valid = None;
             return;
         }
@@ -513,14 +514,14 @@ impl Lease {
                 self.actions.push_back(Action::Start { partition, claim });
             }
         }
-        // What was claimed by a write whose answer was lost counts at once.
+        // An earlier write whose answer was lost may have claimed too many: correct it soon.
         let share = table.share(session);
         if self.held.len() > share {
             self.hurry(now);
         }
     }
 
-    /// Stops all that it works on. What is empty stays so.
+    /// Stops all partitions in progress. Empty ones stay empty.
     fn stop_all(&mut self) {
         let serving: Vec<_> = self.serving().collect();
         for (partition, claim) in serving {
@@ -540,13 +541,13 @@ impl Lease {
         op
     }
 
-    /// The table is asked for soon.
+    /// Schedules a read of the table soon.
     fn hurry(&mut self, now: Moment) {
         let soon = now + self.short();
         self.next = self.next.min(soon);
     }
 
-    /// A little time, never the same, so that those who meet do not meet again.
+    /// Returns a short random delay, so that members that collide do not collide again.
     fn short(&mut self) -> Duration {
         self.timing.beat.mul_f64(self.rng.f64() / 8.0)
     }

@@ -1,49 +1,49 @@
-//! What members agree on: who is there, and who owns which partition.
+//! The state that members share: the members, and the owner of each partition.
 //!
-//! It is one value under one key, and every change of it is a compare-and-swap by revision. So each
-//! member decides from a consistent picture, and a change of many partitions is one write.
+//! It is one value under one key, and every change is a compare-and-swap by revision. So each
+//! member decides on a consistent state, and one write can change many partitions.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Partitions of a run; a host belongs to one of them.
+/// Number of partitions of a run. Each host belongs to one of them.
 pub const PARTITIONS: u16 = 256;
 
 /// The number of a partition, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition(pub u16);
 
-/// One stay of a member: drawn at random when it joins, and never used again.
+/// One stay of a member: a random number that is drawn when it joins and not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Session(pub u64);
 
-/// How often the table was written, as the store counts.
+/// Revision of the table, as counted by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
-/// What a member says of itself.
+/// The row of a member. The member writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its name, for people.
+    /// Display name.
     pub machine: String,
-    /// Counts up with each write of its own: the lease is renewed by it.
+    /// Number that increases with each write of the member, which renews its lease.
     pub beats: u64,
-    /// It finishes what it has, and takes nothing new.
+    /// Whether the member finishes its targets and takes no new ones.
     pub leaving: bool,
 }
 
-/// See the module.
+/// The members and the owners.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// Who is there.
+    /// The members.
     pub members: BTreeMap<Session, Row>,
     /// The owner of each partition, if it has one.
     pub owners: Vec<Option<Session>>,
 }
 
 impl Table {
-    /// Nobody is there.
+    /// Creates a table without members.
     #[must_use]
     pub fn new(partitions: u16) -> Self {
         Self {
@@ -52,20 +52,20 @@ impl Table {
         }
     }
 
-    /// Each partition with its owner.
+    /// Returns each partition with its owner.
     pub fn owners(&self) -> impl Iterator<Item = (Partition, Option<Session>)> + '_ {
         (0..).map(Partition).zip(self.owners.iter().copied())
     }
 
-    /// The partitions that `session` owns.
+    /// Returns the partitions that `session` owns.
     pub fn owned_by(&self, session: Session) -> impl Iterator<Item = Partition> + '_ {
         self.owners()
             .filter(move |(_, owner)| *owner == Some(session))
             .map(|(partition, _)| partition)
     }
 
-    /// How many partitions `session` is to own: those that stay share all of them evenly, and the
-    /// first of them take what is left over.
+    /// Returns how many partitions `session` should own. Members that stay have equal shares; the
+    /// first of them get one more each until none is left over.
     #[must_use]
     pub fn share(&self, session: Session) -> usize {
         let mut staying = self.members.iter().filter(|(_, row)| !row.leaving);
@@ -77,14 +77,14 @@ impl Table {
         partitions / members + usize::from(rank < partitions % members)
     }
 
-    /// Where `session` begins to look for free partitions, so that two that join at once seldom want
-    /// the same.
+    /// Returns where `session` begins to look for free partitions, so that two members that join at
+    /// once seldom claim the same.
     pub(super) fn start(&self, session: Session) -> usize {
         let rank = self.members.range(..session).count();
         rank * self.owners.len() / self.members.len().max(1)
     }
 
-    /// Removes a member; what it owns is free.
+    /// Removes a member and frees its partitions.
     pub(super) fn remove(&mut self, session: Session) {
         self.members.remove(&session);
         for owner in &mut self.owners {

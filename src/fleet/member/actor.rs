@@ -1,7 +1,8 @@
-//! The member's thread that speaks with the queue: does what the lease wants, carries targets to the
-//! run and outcomes to the chains.
+//! The member's thread that uses the queue. It carries out the actions of the lease, passes targets
+//! to the run and publishes outcomes to the chains.
 //!
-//! One task, one inbox. Requests to the queue run beside it and answer into the inbox.
+//! It is one async task with one inbox. Requests to the queue run concurrently and answer into the
+//! inbox.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -25,61 +26,61 @@ use crate::fleet::queue::{FedAll, Message, Queue};
 use crate::input::{Format, Lines, ListOptions, Ticket};
 use crate::watch::{Fleet, Share};
 
-/// Time before a request that had no answer is made again.
+/// Delay before a failed request is repeated.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Time between two questions for more frames, and for how the whole fleet is.
+/// Interval between requests for more frames, and between requests for the state of the fleet.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Targets of a partition that wait here, below which another frame is taken on.
+/// Number of waiting targets of a partition below which another frame is taken on.
 const AHEAD: usize = 64;
 
-/// What the actor hears.
+/// An event for the actor.
 #[derive(Debug)]
 pub(super) enum MemberEvent {
-    /// For the lease.
+    /// An event for the lease.
     Lease(lease::Event),
-    /// A `begin` is in the chain, or another was faster.
+    /// The result of a `begin`; `None` if another member appended first.
     Begun(Partition, Claim, Result<Option<(u64, Replay)>, FleetError>),
-    /// A frame, if there is one.
+    /// The result of a request for a frame; `None` if there is none.
     Loaded(Partition, Claim, Result<Option<Message>, FleetError>),
-    /// Where outcomes are in the chain; nothing if another has begun.
+    /// The sequence number of the appended outcomes; `None` if another owner has begun.
     Appended(Partition, Claim, Result<Option<u64>, FleetError>),
-    /// How the whole fleet is.
+    /// The state of the whole fleet.
     Looked(Result<Look, FleetError>),
-    /// Whether redundant outcomes were told of.
+    /// The result of publishing redundant outcomes.
     Told(Result<(), FleetError>),
-    /// Whether it was noted how far the run log is told of.
+    /// The result of storing the mark: the offset up to which the run log is published.
     Marked(u64, Result<(), FleetError>),
-    /// The run has recorded something.
+    /// The run has written a record.
     Recorded,
-    /// The run is over.
+    /// The run has ended.
     RunEnded,
 }
 
-/// How the whole fleet is.
+/// The state of the whole fleet.
 #[derive(Debug)]
 pub(super) struct Look {
     fed: Option<FedAll>,
     drain: bool,
-    /// How many targets of each partition are done, where that was asked.
+    /// Number of finished targets of each partition that was asked for.
     done: Vec<(Partition, u64)>,
 }
 
-/// How far the run log is told of: what a member that was killed had recorded behind that, the next one
-/// with its folder tells of.
+/// How far the run log is published. If the member is killed, the next member with its folder
+/// publishes the records after this mark.
 #[derive(Debug, Default)]
 struct Mark {
-    /// A place in the run log.
+    /// Offset in the run log.
     at: u64,
-    /// Outcomes before it that are not in a chain yet.
+    /// Outcomes before the offset that are not in a chain yet.
     open: Vec<(Partition, u64)>,
-    /// What the queue knows.
+    /// The offset that the queue has stored.
     noted: u64,
     noting: bool,
 }
 
-/// See the module.
+/// The state of the member's thread.
 pub(super) struct Actor {
     queue: Queue,
     machine: String,
@@ -89,9 +90,9 @@ pub(super) struct Actor {
     options: Arc<ListOptions>,
     hand_out: HandOut,
     fed: Option<FedAll>,
-    /// Partitions that are done, whoever did them.
+    /// Whether each partition is done, by any member.
     done: Vec<bool>,
-    /// Outcomes that are to be told of as redundant.
+    /// Outcomes to publish as redundant.
     redundant: VecDeque<(Partition, Bytes)>,
     telling: bool,
     tell_at: Instant,
@@ -100,11 +101,11 @@ pub(super) struct Actor {
     next_look: Instant,
     run_ended: bool,
     left: bool,
-    /// Members of the fleet, as the table said last.
+    /// Number of members in the table that was read last.
     members: usize,
-    /// For those who watch the run.
+    /// The part of the run's progress that concerns the fleet.
     share: Share,
-    /// For the run's placement.
+    /// Tells the run's placement which targets it may place.
     fence: Fence,
     news: UnboundedSender<MemberEvent>,
 }
@@ -162,10 +163,11 @@ impl Actor {
         }
     }
 
-    /// Works until the member has left and all is told, or the run is over and the queue is out of reach.
+    /// Runs until the member has left and has published everything, or the run has ended and the
+    /// queue cannot be reached.
     pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<MemberEvent>) {
         let mut give_up: Option<Instant> = None;
-        // What the run goes on with after that is told of as well.
+        // The run may record more after the member has left: this is published too.
         while !(self.left && self.run_ended && self.redundant.is_empty()) {
             self.tell_lease(lease::Event::Tick);
             self.go_on();
@@ -186,7 +188,7 @@ impl Actor {
                 None => inbox.recv().await,
             };
             if let Some(news) = heard {
-                // Before anything is done about it: the lease may be over.
+                // Check the lease before handling the event: it may have expired.
                 self.tell_lease(lease::Event::Tick);
                 self.hear(news);
             }
@@ -231,7 +233,7 @@ impl Actor {
         while let Some(action) = self.lease.poll_action() {
             self.act(action);
         }
-        // After what was lost is revoked.
+        // Only after the lost partitions are revoked.
         self.fence.set_until(self.lease.valid());
     }
 
@@ -298,11 +300,11 @@ impl Actor {
         (held.claim == claim).then_some(held)
     }
 
-    /// Has a request made, and its answer told.
+    /// Starts a request. Its answer goes to the inbox.
     fn ask(&self, request: impl Future<Output = MemberEvent> + Send + 'static) {
         let news = self.news.clone();
         tokio::spawn(async move {
-            // Nobody hears it once the member has left.
+            // The receiver is gone once the member has left.
             let _ = news.send(request.await);
         });
     }
@@ -362,7 +364,7 @@ impl Actor {
         held.beginning = false;
         match begun {
             Ok(Some((epoch, replay))) => held.progress = Some(Progress::begun(epoch, replay)),
-            // Read again what is there now.
+            // The chain has changed: the next attempt reads it again.
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(partition = partition.0, "{error}");
@@ -398,7 +400,7 @@ impl Actor {
         }
     }
 
-    /// Takes the targets of a frame on, but for those whose outcome is known.
+    /// Takes on the targets of a frame, except those whose outcome is known.
     fn take_on(&mut self, partition: Partition, message: &Message) -> Result<(), FleetError> {
         let (head, text) = frame::read(&message.payload)?;
         let Some(held) = self.held.get_mut(&partition) else {
@@ -442,7 +444,7 @@ impl Actor {
                 epoch,
                 task,
             };
-            // A line is an object, and has a URL.
+            // The line was parsed above: it is an object with a URL.
             let rest = String::from_utf8_lossy(line);
             let rest = rest.trim_start().trim_start_matches('{');
             let line = format!("{{\"fleet\":\"{ticket}\",{rest}\n");
@@ -476,9 +478,9 @@ impl Actor {
                 held.waiting_since.get_or_insert_with(Instant::now);
                 held.progress.as_mut()
             });
-            // Of a partition that was lost: even if it is this member's again, others may have done the
-            // target, or may do it before its frame is taken on. If this member still publishes it, what
-            // it said here does not count.
+            // The partition was lost. Even if this member owns it again, others may have done the
+            // target, or may do it before its frame is taken on. If this member still publishes it
+            // in the chain, its redundant outcome does not count.
             if !progress.is_some_and(|progress| progress.outcome(task, line.clone())) {
                 redundant.entry(partition).or_default().push(line);
             }
@@ -488,7 +490,7 @@ impl Actor {
         }
     }
 
-    /// Tells of outcomes in partitions that are another's by now.
+    /// Queues outcomes of partitions that have another owner now, to be published as redundant.
     fn tell_redundant(&mut self, partition: Partition, lines: &[String]) {
         if !lines.is_empty() {
             self.redundant
@@ -496,7 +498,7 @@ impl Actor {
         }
     }
 
-    /// Notes how far the run log is told of, once all before that is.
+    /// Stores how far the run log is published, once all outcomes before that offset are.
     fn note_mark(&mut self) {
         let (mark, held) = (&mut self.mark, &self.held);
         mark.open.retain(|(partition, task)| {
@@ -571,7 +573,7 @@ impl Actor {
         }
     }
 
-    /// Does what can be done now for each partition, and for all.
+    /// Does what is possible now for each partition and for the member.
     fn go_on(&mut self) {
         let now = Instant::now();
         let partitions: Vec<_> = self.held.keys().copied().collect();
@@ -592,7 +594,7 @@ impl Actor {
                 async move { MemberEvent::Told(queue.tell_redundant(partition, lines).await) },
             );
         }
-        // All that it had is drained: the run's list ends, and with it the run.
+        // Everything is drained: the end of the list ends the run.
         if self.left {
             self.hand_out.end();
         }
@@ -655,7 +657,7 @@ impl Actor {
         let is_all = known.is_some_and(|tasks| progress.floor().tasks == tasks);
         if held.draining {
             let (waiting, _) = progress.waiting();
-            // What the run has not got, or leaves undone, is another's.
+            // Targets that the run has not received, or does not finish, go to the next owner.
             held.held_back.clear();
             let finished = (held.handed.is_empty() || run_ended) && waiting == 0 && !held.appending;
             if finished && !held.loading && !held.leaving {
@@ -685,7 +687,8 @@ impl Actor {
         }
     }
 
-    /// Asks how the whole fleet is; how far each partition is only while this member has nothing to do.
+    /// Requests the state of the whole fleet. Asks about each partition only while the member is
+    /// idle.
     fn look(&mut self) {
         self.looking = true;
         let queue = self.queue.clone();

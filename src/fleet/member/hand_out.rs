@@ -1,5 +1,5 @@
-//! What the member's run is given, and when. Partitions take turns, here and in the run's list, so that
-//! one that was just taken over does not wait for what was taken on before it.
+//! Decides which targets the member's run gets, and when. Partitions take turns, here and in the
+//! run's list, so that a new partition does not wait for targets that were taken on before it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -11,24 +11,24 @@ use crate::fence::{Fence, FencedTarget};
 use crate::fleet::lease::{PARTITIONS, Partition};
 use crate::input::{FedWriter, UrlKey};
 
-/// Fewest targets that the run may have at once, in all and of a partition: hosts that are asked
-/// slowly must not keep those of others away.
+/// Lower bounds of the limits on targets that the run has at once, in total and per partition.
+/// Targets of slow hosts must not keep out those of other hosts.
 const FEWEST: u64 = 1024;
 const FEWEST_OF_EACH: usize = 16;
 
 /// Longest time between two targets of the fleet: a year.
 const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How late a target may be handed out (`--rate`) without a gap to those after it.
+/// Delay up to which a late target does not delay the targets after it (`--rate`).
 const LATE: Duration = Duration::from_millis(20);
 
 /// A target that the run has.
 #[derive(Debug)]
 struct Given {
     partition: Partition,
-    /// Its number there.
+    /// Its number in the partition.
     task: u64,
-    /// Its line in the run's list: it may have to be handed out again.
+    /// Its line in the run's list, kept because it may have to be handed out again.
     line: String,
 }
 
@@ -38,27 +38,27 @@ impl Given {
     }
 }
 
-/// See the module.
+/// The targets of the run, and the order in which they are handed out.
 #[derive(Debug)]
 pub(super) struct HandOut {
-    /// The run's list; gone once it is to end.
+    /// The run's list; `None` once it has ended.
     list: Option<FedWriter>,
-    /// What the run has and has not recorded.
+    /// Targets that the run has and has not yet recorded.
     outstanding: HashMap<UrlKey, Given>,
-    /// What of that may be put in place.
+    /// Records which of these targets may be placed.
     fence: Fence,
-    /// How many targets the run may have at once.
+    /// Largest number of targets that the run may have at once.
     most: usize,
-    /// Time between two targets that the whole fleet begins (`--rate`), and when this member hands
-    /// out the next.
+    /// Time between two targets that the whole fleet begins (`--rate`), and the time at which this
+    /// member hands out its next target.
     spacing: Duration,
     next_target: Instant,
-    /// How many targets were handed out.
+    /// Number of targets that were handed out.
     given: u64,
 }
 
 impl HandOut {
-    /// For a run that downloads so many at once.
+    /// Creates the state for a run with `at_once` concurrent downloads.
     pub(super) fn new(list: FedWriter, fence: Fence, at_once: u64, spacing: Duration) -> Self {
         let most = FEWEST.max(at_once.saturating_mul(16));
         Self {
@@ -72,35 +72,35 @@ impl HandOut {
         }
     }
 
-    /// The run's list ends.
+    /// Ends the run's list.
     pub(super) fn end(&mut self) {
         self.list = None;
     }
 
-    /// Whether the run takes more.
+    /// Returns whether the run accepts more targets.
     pub(super) const fn is_open(&self) -> bool {
         self.list.is_some()
     }
 
-    /// How many targets the run has.
+    /// Returns the number of targets that the run has.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
 
-    /// Whether the run has this target.
+    /// Returns whether the run has this target.
     pub(super) fn has(&self, key: &UrlKey) -> bool {
         self.outstanding.contains_key(key)
     }
 
-    /// The run has recorded the outcome of a target: which one it is, if it was given it.
+    /// Notes that the run recorded a target's outcome. Returns the target, if the run was given it.
     pub(super) fn recorded(&mut self, key: &UrlKey) -> Option<(Partition, u64)> {
         let given = self.outstanding.remove(key)?;
         self.fence.forget(given.fenced());
         Some((given.partition, given.task))
     }
 
-    /// The run has not put the body of a target in place. If the target is this member's by now, it is
-    /// handed out again; if not, the run does not have it any more.
+    /// Handles a body that the run did not place. If this member owns the target now, it hands it
+    /// out again; otherwise it removes the target from those that the run has.
     pub(super) fn refused(&mut self, key: UrlKey) {
         let Some(given) = self.outstanding.get(&key) else {
             return;
@@ -113,8 +113,8 @@ impl HandOut {
         }
     }
 
-    /// Gives a target to the run. If the run has it from an earlier time that this member owned the
-    /// partition, its body may be put in place again.
+    /// Gives a target to the run. If the run still has it from an earlier claim on the partition,
+    /// its body may be placed again.
     pub(super) fn give(
         &mut self,
         partition: Partition,
@@ -136,7 +136,7 @@ impl HandOut {
         self.outstanding.insert(key, given);
     }
 
-    /// Takes back what the run has not read of a partition: it is for the next owner.
+    /// Takes back the targets of a partition that the run has not read, for the next owner.
     pub(super) fn take_back(&mut self, partition: Partition, held: Option<&mut Held>) {
         let taken = self
             .list
@@ -155,29 +155,29 @@ impl HandOut {
         }
     }
 
-    /// The same of a partition that may be another's now: what the run has read of it must not be put in
-    /// place.
+    /// Takes back the targets of a partition that may have another owner now. Also prevents the
+    /// placement of those that the run has read.
     pub(super) fn revoke(&mut self, partition: Partition) {
         self.fence.revoke(partition.0);
         self.take_back(partition, None);
     }
 
-    /// When the next target may be handed out, if there is one and it has to wait for that.
+    /// Returns when the next target may be handed out, if a target waits for that time.
     pub(super) fn wake(&self, all: &BTreeMap<Partition, Held>, now: Instant) -> Option<Instant> {
         let limit = self.limit(all);
         let paced = self.next_target > now && all.values().any(|held| self.may_have(held, limit));
         paced.then_some(self.next_target)
     }
 
-    /// Hands targets to the run, one of each partition in turn; with `--rate` no faster than this
-    /// member's share of it.
+    /// Hands targets to the run, one of each partition in turn. With `--rate`, the pace is at most
+    /// this member's share of it.
     pub(super) fn go_on(&mut self, all: &mut BTreeMap<Partition, Held>, now: Instant) {
         if self.list.is_none() {
             return;
         }
         let share = f64::from(PARTITIONS) / all.len().max(1) as f64;
         let spacing = self.spacing.mul_f64(share);
-        // Who comes late to his turn may make up for a little.
+        // A small delay can be made up.
         let earliest = now.checked_sub(LATE).unwrap_or(now);
         self.next_target = self.next_target.max(earliest);
         let limit = self.limit(all);
@@ -193,7 +193,7 @@ impl HandOut {
             };
             let progress = held.progress.as_ref();
             if progress.is_some_and(|progress| progress.has_outcome(target.0)) {
-                // The run had it from an earlier time that this member owned the partition.
+                // The run had it from an earlier claim on the partition.
                 continue;
             }
             self.given += 1;
@@ -203,13 +203,14 @@ impl HandOut {
         }
     }
 
-    /// How many targets of one partition the run may have.
+    /// Returns how many targets of one partition the run may have.
     fn limit(&self, all: &BTreeMap<Partition, Held>) -> usize {
         let waiting = all.values().filter(|held| held.waits_for_run()).count();
         FEWEST_OF_EACH.max(self.most / waiting.max(1))
     }
 
-    /// Whether the run may have a target of this partition: one of each, even if it has enough.
+    /// Returns whether the run may get a target of this partition. It may have one of each
+    /// partition even if it has enough in total.
     fn may_have(&self, held: &Held, limit: usize) -> bool {
         let limit = match self.outstanding.len() < self.most {
             true => limit,

@@ -1,6 +1,6 @@
-//! The member's own run log: what became of which target, and what was recorded since.
+//! Reads the member's own run log: the outcome of each target, and new records.
 //!
-//! It reads the log that the run writes, and never writes it.
+//! Must not write: the run writes the log.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -15,13 +15,13 @@ use crate::fleet::lease::Partition;
 use crate::input::{Ticket, UrlKey};
 use crate::run::log::{Layout, Log, Outcome};
 
-/// Bytes that are read at once; a line may be longer.
+/// Number of bytes per read. A line may be longer.
 const PIECE: usize = 256 * 1024;
 
-/// The longest line that is looked for.
+/// Length in bytes above which a line is not read.
 const LONGEST: usize = 4 * 1024 * 1024;
 
-/// What is needed of a line.
+/// The fields of a line that are used here.
 #[derive(Debug, Deserialize)]
 struct Noted {
     url: String,
@@ -39,36 +39,36 @@ impl Noted {
         UrlKey::of_task(&self.url, self.range.as_deref(), self.out.as_deref())
     }
 
-    /// Whether it is what becomes of the target in this run.
+    /// Returns whether this outcome is final for the target in this run.
     fn is_final(&self, run: &str) -> bool {
         match self.outcome {
             Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined => true,
-            // Another run, or one that was no fleet's, may have had less luck.
+            // A failure in another run does not count: this run may succeed.
             Outcome::Failed => self.fleet.as_ref().is_some_and(|ticket| ticket.run == run),
             Outcome::Duplicate | Outcome::Fenced => false,
         }
     }
 }
 
-/// See the module.
+/// The run log of this member.
 #[derive(Debug)]
 pub(super) struct OwnLog {
     output: PathBuf,
     run: String,
     file: Option<File>,
-    /// Where the first line begins that was not read.
+    /// Offset of the first line that was not read.
     next: u64,
-    /// Where the line of each target is that has its outcome.
+    /// Offset of the line of each target that has its outcome.
     lines: DiskMap<8>,
 }
 
 impl OwnLog {
-    /// The log in that output folder, which may not be there yet, read to its end. Also its outcomes in
-    /// this run behind `told`, as lines of a chain.
+    /// Opens the log in that output folder, which may not exist yet, and reads it to its end. Also
+    /// returns its outcomes in this run from the offset `told` on, as lines of a chain.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// Fails if the log cannot be read.
     pub(super) fn open(
         output: PathBuf,
         run: String,
@@ -94,17 +94,17 @@ impl OwnLog {
         Ok((log, untold))
     }
 
-    /// Up to where it is read.
+    /// Returns the offset up to which the log was read.
     pub(super) const fn position(&self) -> u64 {
         self.next
     }
 
-    /// Reads on, and tells of each target that has got its outcome, with its line; and without one of
-    /// each whose body was refused.
+    /// Reads new lines. Calls `tell` with the line of each target that has its outcome, and without
+    /// a line for each target whose body was refused.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// Fails if the log cannot be read.
     pub(super) fn follow(
         &mut self,
         mut tell: impl FnMut(UrlKey, Option<&str>),
@@ -113,7 +113,7 @@ impl OwnLog {
         self.each(|_, noted, line| tell(noted.key(), (!is_fenced(noted)).then_some(line)))
     }
 
-    /// Tells of each outcome and each refusal, with where its line is.
+    /// Calls `tell` for each outcome and each refusal, with the offset of its line.
     fn each(&mut self, mut tell: impl FnMut(u64, &Noted, &str)) -> Result<(), FleetError> {
         if self.file.is_none() {
             self.file = open(&self.output)?;
@@ -134,7 +134,7 @@ impl OwnLog {
             for line in piece[..=end].split_inclusive(|byte| *byte == b'\n') {
                 let at = self.next;
                 self.next += line.len() as u64;
-                // What is no record counts for nothing, as it does for the run.
+                // A line that is not a record is ignored, as the run does.
                 let Ok(text) = std::str::from_utf8(line) else {
                     continue;
                 };
@@ -153,11 +153,11 @@ impl OwnLog {
         }
     }
 
-    /// The line of a target that has its outcome.
+    /// Returns the line of a target, if it has its outcome.
     ///
     /// # Errors
     ///
-    /// The log cannot be read.
+    /// Fails if the log cannot be read.
     pub(super) fn known(&self, key: &UrlKey) -> Result<Option<String>, FleetError> {
         let Some(at) = self.lines.get(key.as_bytes())? else {
             return Ok(None);
@@ -179,11 +179,11 @@ impl OwnLog {
     }
 }
 
-/// Tells of each target that the run log in a folder names as stored.
+/// Calls `tell` for each target that is stored according to the run log in a folder.
 ///
 /// # Errors
 ///
-/// The log cannot be read, or `tell` fails.
+/// Fails if the log cannot be read, or if `tell` fails.
 pub(in crate::fleet) fn each_done(
     output: &Path,
     mut tell: impl FnMut(&UrlKey) -> Result<(), FleetError>,

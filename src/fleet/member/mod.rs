@@ -1,5 +1,5 @@
-//! `coordinator fleet join`: a member. It owns some partitions, and its own run downloads what is in
-//! them.
+//! `coordinator fleet join`: a member. It owns some partitions, and its own run downloads their
+//! targets.
 //!
 //! ```text
 //!   queue --frames--> actor --lines--> the run's intake ... run log --lines--> actor --> chains
@@ -7,8 +7,8 @@
 //!                       +--> lease (pure): which partitions, until when
 //! ```
 //!
-//! The run is any run: it reads a list that is written while it goes on, and knows of no fleet. The
-//! actor is a thread of its own; what the run has recorded, it reads from the run log.
+//! The run is an ordinary run: it reads a list that grows while the run reads it, and does not know
+//! of a fleet. The actor has its own thread. It reads the outcomes of the run from the run log.
 
 mod actor;
 mod hand_out;
@@ -32,29 +32,29 @@ use hand_out::HandOut;
 use log::OwnLog;
 pub(super) use log::each_done;
 
-/// Targets that the core has ready, for each download at once, and at least: hosts of a partition that is
-/// taken over wait behind them.
+/// Number of targets that the core keeps ready: for each concurrent download, and the minimum. The
+/// hosts of a partition that was taken over wait behind these targets.
 const LOOKAHEAD: usize = 4;
 const LEAST_LOOKAHEAD: usize = 16;
 
-/// A member that is to be.
+/// Settings of a member.
 #[derive(Debug)]
 pub struct Join {
     /// The queue.
     pub place: Place,
-    /// The name of this member, for people.
+    /// Display name of this member.
     pub machine: String,
-    /// How its run goes; where it reads targets is set here.
+    /// Settings of the run. [`join`] sets the source of its targets.
     pub config: RunConfig,
-    /// After how long without a sign of a member others take its partitions.
+    /// Time without a heartbeat after which other members take a member's partitions.
     pub lease: std::time::Duration,
 }
 
-/// Works until all is done, or the member is to leave.
+/// Runs a member until the list is done or the member has to leave.
 ///
 /// # Errors
 ///
-/// The queue cannot be used, or the run could not begin.
+/// Fails if the queue cannot be used, or if the run cannot start.
 pub fn join(join: Join) -> Result<Outcome, FleetError> {
     let Join {
         place,
@@ -75,7 +75,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
     let recorded = news.clone();
     config.sources = vec![Source::Fed(fed)];
     config.recorded = Some(Recorded::new(move || {
-        // Nobody hears it once the member has left.
+        // The receiver is gone once the member has left.
         let _ = recorded.send(MemberEvent::Recorded);
     }));
     let share = Share::default();
@@ -83,7 +83,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
     let fence = Fence::default();
     config.fence = Some(fence.clone());
     let at_once = u64::from(config.limits.workers) * u64::from(config.limits.concurrency);
-    // What the core has taken cannot be given back to the fleet.
+    // A target that the core has read cannot be returned to the fleet.
     let lookahead = usize::try_from(at_once).unwrap_or(usize::MAX);
     config.limits.lookahead = lookahead.saturating_mul(LOOKAHEAD).max(LEAST_LOOKAHEAD);
     let actor = Actor::new(

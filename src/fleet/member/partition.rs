@@ -1,4 +1,4 @@
-//! What a member has to do with one partition, and the requests to the queue that this takes.
+//! The state of one partition in a member, and the requests to the queue for it.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::fleet::lease::{Claim, Partition, Session};
 use crate::fleet::queue::{Appended, Queue};
 use crate::input::UrlKey;
 
-/// How long an outcome may wait to be published together with others.
+/// Longest time that an outcome waits to be published together with others.
 const TOGETHER: Duration = Duration::from_millis(50);
 
 /// A partition that this member works on.
@@ -21,33 +21,33 @@ const TOGETHER: Duration = Duration::from_millis(50);
 pub(super) struct Held {
     pub(super) claim: Claim,
     pub(super) draining: bool,
-    /// It has finished what it had, and says so.
+    /// Whether the partition is drained and its final message was prepared.
     pub(super) leaving: bool,
-    /// Once its `begin` is in the chain.
+    /// Set once the `begin` is in the chain.
     pub(super) progress: Option<Progress>,
-    /// A `begin` is on its way.
+    /// Whether a `begin` is in flight.
     pub(super) beginning: bool,
-    /// A frame is on its way.
+    /// Whether the request for a frame is in flight.
     pub(super) loading: bool,
-    /// What is on its way to the chain.
+    /// The message that is being appended to the chain.
     pub(super) message: Option<Bytes>,
     pub(super) appending: bool,
-    /// Since when outcomes wait.
+    /// Time since which outcomes wait.
     pub(super) waiting_since: Option<Instant>,
-    /// Nothing is tried again before that.
+    /// Earliest time of the next request to the chain.
     pub(super) not_before: Instant,
-    /// No frame is asked for before that: there was none.
+    /// Earliest time of the next request for a frame. It is in the future if there was no frame.
     pub(super) no_frame_before: Instant,
-    /// Targets that are taken on and not handed to the run: number, key and line. Who gives the
-    /// partition up gives them back.
+    /// Targets that are taken on but not handed to the run: number, key and line. They go to the
+    /// next owner if the member gives up the partition.
     pub(super) held_back: VecDeque<(u64, UrlKey, String)>,
-    /// Targets that the run has and has not recorded.
+    /// Targets that the run has and has not yet recorded.
     pub(super) handed: HashSet<u64>,
-    /// When it had its last turn: how many targets had been handed to the run then.
+    /// Count of targets handed to the run at the partition's last turn.
     pub(super) turn: u64,
-    /// They are tried one at a time.
+    /// Whether targets are tried one at a time.
     pub(super) alone: bool,
-    /// The one that is tried now, until it is handed out.
+    /// The target that is tried now. Its key and line are present until it is handed out.
     pub(super) trying: Option<(u64, Option<(UrlKey, String)>)>,
 }
 
@@ -73,12 +73,12 @@ impl Held {
         }
     }
 
-    /// Whether there are targets that the run may be given when it is the partition's turn.
+    /// Returns whether some targets can go to the run at the partition's next turn.
     pub(super) fn waits_for_run(&self) -> bool {
         !self.alone && !self.held_back.is_empty()
     }
 
-    /// Tries targets one at a time, where that is to be: says which one is to be handed out now.
+    /// If targets are tried one at a time, returns the target to hand out now.
     pub(super) fn try_next(&mut self) -> Option<(u64, UrlKey, String)> {
         let progress = self.progress.as_mut()?;
         if !self.alone {
@@ -107,7 +107,7 @@ impl Held {
         }
     }
 
-    /// When outcomes that wait are to be published.
+    /// Returns the time at which to publish the waiting outcomes.
     pub(super) fn publish_at(&self) -> Option<Instant> {
         let since = self.waiting_since.filter(|_| !self.appending)?;
         let many = self.progress.as_ref()?.waiting().0 >= MAX_TARGETS;
@@ -119,7 +119,8 @@ impl Held {
     }
 }
 
-/// Reads the chain from where it matters, and appends a `begin`; nothing if another was faster.
+/// Reads the part of the chain that is still needed and appends a `begin`. Returns `None` if
+/// another member appended first.
 pub(super) async fn begin(
     queue: Queue,
     partition: Partition,
@@ -152,7 +153,7 @@ pub(super) async fn begin(
     })
 }
 
-/// Appends outcomes; says where, or nothing if another has begun.
+/// Appends outcomes and returns their sequence number, or `None` if another owner has begun.
 pub(super) async fn append(
     queue: Queue,
     partition: Partition,
@@ -164,7 +165,8 @@ pub(super) async fn append(
     if let Appended::At(sequence) = queue.append_chain(partition, over, message).await? {
         return Ok(Some(sequence));
     }
-    // By an earlier attempt whose answer was lost: an owner has one message on its way at a time.
+    // An earlier attempt may have appended the message although its answer was lost. An owner has
+    // only one message in flight at a time.
     let Some(last) = queue.chain_end(partition).await? else {
         return Ok(None);
     };
