@@ -1,13 +1,14 @@
-//! The chain of a partition: what its owners have appended, each message only if nothing else was
-//! appended since the owner looked.
+//! The chain of a partition: the messages of its owners. A message is appended only if nothing was
+//! appended since its owner last read the chain.
 //!
 //! ```text
 //!   begin A   outcomes A   outcomes A   begin B   outcomes B  ...
-//!             floor, since              ^ from here on nothing of A's is taken
+//!             floor, since              ^ from here on, messages of A are refused
 //! ```
 //!
-//! A message holds outcomes together with how far the partition is done, so that one write commits
-//! both. A line counts if it is the first of its task. Here is what an owner keeps of the chain; pure.
+//! A message holds outcomes and how far the partition is done, so that one write commits both. Only
+//! the first line of a task counts. This module holds an owner's knowledge of the chain. It is
+//! pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,46 +17,46 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FrameHead, MessageError, VERSION, parts};
 use super::lease::Session;
 
-/// Owners in a row that may begin and end without an outcome, before the targets of the partition are
+/// Number of consecutive owners without an outcome after which the targets of the partition are
 /// tried one at a time.
 const FRUITLESS: u32 = 2;
 
-/// Owners that may end while they try a target alone, before it is given up.
+/// Number of owners that may end while they try a target alone, before the target is given up.
 const TRIALS: u32 = 8;
 
-/// Frames of a partition that are taken on at once: the next is there when one ends.
+/// Number of open frames of a partition: the next one is ready when one is done.
 pub const FRAMES: usize = 2;
 
-/// Bytes of outcomes that are published at once; a line of its own may be longer.
+/// Bytes of outcomes in one message. A single line may be longer.
 pub const BATCH: usize = 256 * 1024;
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// An owner begins: its epoch is the sequence number of this message.
+    /// An owner begins. Its epoch is the sequence number of this message.
     Begin,
-    /// Outcomes follow the head, a line each.
+    /// Outcomes follow the head, one per line.
     Outcomes,
-    /// An owner leaves in good order and has had nothing to do.
+    /// An owner without any work leaves in an orderly way.
     End,
 }
 
-/// A target that an owner tries alone, because others may have ended of it.
+/// A target that an owner tries alone, because it may have ended earlier owners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// Its number in the partition.
     pub task: u64,
-    /// Which trial of it this is, from 1.
+    /// Number of this trial, from 1.
     pub count: u32,
 }
 
 /// How far a partition is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {
-    /// The sequence number of a frame: in it and in all before it, every target has its outcome.
+    /// The sequence number of a frame. All targets up to the end of this frame have their outcome.
     pub frame: u64,
-    /// How many targets that are.
+    /// The number of these targets.
     pub tasks: u64,
 }
 
@@ -64,25 +65,25 @@ pub struct Floor {
 pub struct Head {
     /// Version of the messages.
     pub v: u32,
-    /// What it is.
+    /// Kind of the message.
     pub kind: Kind,
-    /// Who wrote it.
+    /// Name of the member that wrote it.
     pub machine: String,
-    /// Which stay of that member.
+    /// Session of that member.
     pub session: Session,
-    /// Under which `begin`; 0 in a `begin`.
+    /// Sequence number of the owner's `begin`; 0 in a `begin`.
     pub epoch: u64,
-    /// How far the partition is done with this message.
+    /// How far the partition is done, including this message.
     pub floor: Floor,
-    /// All outcomes of targets behind the floor are in messages from this sequence number on.
+    /// Sequence number from which on the chain holds all outcomes of targets after the floor.
     pub since: u64,
-    /// In a `begin`: owners in a row before it that have ended without an outcome.
+    /// In a `begin`: number of consecutive earlier owners that ended without an outcome.
     #[serde(default)]
     pub fruitless: u32,
     /// The target that is tried alone from this message on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
-    /// Targets of the partition that were given up.
+    /// Number of targets of the partition that were given up.
     #[serde(default)]
     pub dead: u64,
 }
@@ -92,27 +93,27 @@ pub struct Head {
 pub struct Line<'a> {
     /// The number of the target in the partition.
     pub task: u64,
-    /// The line of the run log of the member that did it; nothing if the member could not read the
-    /// target.
+    /// The line of the member's run log; `None` if the member could not read the target, or if the
+    /// target was given up.
     #[serde(borrow)]
     pub record: Option<&'a serde_json::value::RawValue>,
-    /// Why it could not.
+    /// The reason why there is no record.
     pub problem: Option<String>,
-    /// It was given up: member after member ended while it had it.
+    /// Whether the target was given up because successive members ended while they had it.
     #[serde(default)]
     pub dead: bool,
 }
 
-/// Reads a message: its head, and its lines.
+/// Reads the head and the lines of a message.
 ///
 /// # Errors
 ///
-/// It is none.
+/// Fails if this is not a message of a chain.
 pub fn read(message: &[u8]) -> Result<(Head, &[u8]), MessageError> {
     parts(message)
 }
 
-/// The outcomes in a message.
+/// Reads the outcomes in a message.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, MessageError>> {
     let lines = text.split(|byte| *byte == b'\n');
     lines
@@ -120,20 +121,20 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, MessageError>
         .map(|line| Ok(serde_json::from_slice(line)?))
 }
 
-/// The line of an outcome that is recorded.
+/// Returns the line of an outcome with a record.
 #[must_use]
 pub fn recorded(task: u64, record: &str) -> String {
     format!("{{\"task\":{task},\"record\":{}}}", record.trim_end())
 }
 
-/// The line of a target that the member could not read.
+/// Returns the line of a target that the member could not read.
 #[must_use]
 pub fn unreadable(task: u64, problem: &str) -> String {
     let problem = serde_json::Value::from(problem);
     format!("{{\"task\":{task},\"record\":null,\"problem\":{problem}}}")
 }
 
-/// The line of a target that is given up.
+/// Returns the line of a target that is given up.
 fn dead(task: u64) -> String {
     let members = FRUITLESS + TRIALS;
     format!(
@@ -142,29 +143,29 @@ fn dead(task: u64) -> String {
     )
 }
 
-/// What was read of a chain by who is about to begin.
+/// The part of a chain that a member has read before it begins.
 #[derive(Clone, Debug, Default)]
 pub struct Replay {
-    /// How far it is done.
+    /// How far the partition is done.
     pub floor: Floor,
     /// The sequence number of its last message; 0 if it is empty.
     pub tail: u64,
-    /// The tasks behind the floor that have an outcome, and where.
+    /// The tasks after the floor that have an outcome, with the sequence number of their message.
     pub done: BTreeMap<u64, u64>,
-    /// Owners in a row, up to the end, that have ended without an outcome.
+    /// Number of consecutive owners at the end that ended without an outcome.
     pub fruitless: u32,
-    /// What the last owner tried alone.
+    /// The target that the last owner tried alone.
     pub trial: Option<Trial>,
-    /// Targets that were given up.
+    /// Number of targets that were given up.
     pub dead: u64,
 }
 
 impl Replay {
-    /// Takes a message of the chain, from `since` of the last one on.
+    /// Adds a message. Messages must be added in order, from `since` of the last one on.
     ///
     /// # Errors
     ///
-    /// It is not one.
+    /// Fails if this is not a message of a chain.
     pub fn add(&mut self, sequence: u64, message: &[u8]) -> Result<(), MessageError> {
         let (head, text) = read(message)?;
         self.fruitless = match head.kind {
@@ -191,40 +192,40 @@ struct Open {
     sequence: u64,
     first: u64,
     count: u64,
-    /// How many of its targets have no outcome in the chain.
+    /// Number of its targets without an outcome in the chain.
     left: u64,
 }
 
-/// What the owner of a partition knows of it.
+/// What the owner of a partition knows about it.
 #[derive(Debug)]
 pub struct Progress {
     epoch: u64,
     tail: u64,
     floor: Floor,
-    /// The floor that the chain's last message names.
+    /// The floor in the chain's last message.
     told: Floor,
     open: VecDeque<Open>,
-    /// Tasks behind the floor with an outcome in the chain, and where.
+    /// Tasks after the floor with an outcome in the chain, with the sequence number.
     done: BTreeMap<u64, u64>,
     /// Outcomes that are not in the chain.
     waiting: BTreeMap<u64, String>,
-    /// The tasks of the message that is on its way, its floor and its trial.
+    /// The tasks of the message in flight; then its floor and its trial.
     sent: Vec<u64>,
     on_its_way: Option<(Floor, Option<Trial>)>,
-    /// Frames whose targets are still to be tried one at a time.
+    /// Number of frames whose targets must still be tried one at a time.
     careful: usize,
-    /// What the last owner tried alone.
+    /// The target that the last owner tried alone.
     earlier: Option<Trial>,
-    /// What this one tries alone, and what the chain says of it.
+    /// The target that this owner tries alone, and the one that the chain names.
     trial: Option<Trial>,
     told_trial: Option<Trial>,
     dead: u64,
-    /// It leaves, and the chain is to say so.
+    /// Whether the owner leaves and must write an [`Kind::End`].
     ends: bool,
 }
 
 impl Progress {
-    /// Of an owner whose `begin` has this sequence number.
+    /// Creates the state of an owner whose `begin` has the sequence number `epoch`.
     #[must_use]
     pub fn begun(epoch: u64, replay: Replay) -> Self {
         let undone = |trial: &Trial| {
@@ -253,15 +254,15 @@ impl Progress {
         }
     }
 
-    /// Whether the targets of the frame that was taken on last are to be tried one at a time; to be asked
-    /// once for each frame.
+    /// Returns whether the targets of the last frame must be tried one at a time. Call it once for
+    /// each frame.
     pub fn takes_care(&mut self) -> bool {
         let care = self.careful > 0;
         self.careful = self.careful.saturating_sub(1);
         care
     }
 
-    /// Is about to try this target alone: whether that may be. If not, it is given up.
+    /// Begins to try this target alone. Returns false if it is given up instead.
     pub fn begin_trial(&mut self, task: u64) -> bool {
         let earlier = self.earlier.filter(|trial| trial.task == task);
         let count = earlier.map_or(0, |trial| trial.count);
@@ -276,53 +277,54 @@ impl Progress {
         true
     }
 
-    /// Whether the chain says what is tried alone, so that it can begin.
+    /// Returns whether the chain names the current trial, so that it can begin.
     #[must_use]
     pub fn is_trial_told(&self) -> bool {
         self.trial == self.told_trial
     }
 
-    /// Nothing more is to be tried alone.
+    /// Ends the trials.
     pub fn end_trials(&mut self) {
         self.trial = None;
     }
 
-    /// Whether this target has its outcome, in the chain or on its way there.
+    /// Returns whether this target has an outcome, in the chain or on the way to it.
     #[must_use]
     pub fn has_outcome(&self, task: u64) -> bool {
         task < self.floor.tasks || self.done.contains_key(&task) || self.waits(task)
     }
 
-    /// The owner leaves in good order: an owner that had nothing to do is not one that failed.
+    /// Prepares to leave in an orderly way. An owner without work must not count as one that
+    /// failed.
     pub fn leave(&mut self) {
         self.ends = self.tail == self.epoch;
     }
 
-    /// The sequence number of its `begin`.
+    /// Returns the sequence number of the owner's `begin`.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The sequence number of the chain's last message.
+    /// Returns the sequence number of the chain's last message.
     #[must_use]
     pub const fn tail(&self) -> u64 {
         self.tail
     }
 
-    /// How far it is done.
+    /// Returns how far the partition is done.
     #[must_use]
     pub const fn floor(&self) -> Floor {
         self.floor
     }
 
-    /// Frames that are taken on and not done.
+    /// Returns the number of frames that are taken on and not done.
     #[must_use]
     pub fn open_frames(&self) -> usize {
         self.open.len()
     }
 
-    /// The sequence number of the last frame that was taken on.
+    /// Returns the sequence number of the last frame that was taken on.
     #[must_use]
     pub fn last_frame(&self) -> u64 {
         self.open
@@ -330,13 +332,13 @@ impl Progress {
             .map_or(self.floor.frame, |open| open.sequence)
     }
 
-    /// Whether everything that was taken on has its outcome in the chain.
+    /// Returns whether every target that was taken on has its outcome in the chain.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.open.is_empty() && self.on_its_way.is_none() && !self.is_due()
     }
 
-    /// Takes a frame on, which follows the last one; says which of its tasks have no outcome.
+    /// Takes on the next frame. Returns its tasks that have no outcome.
     pub fn open(&mut self, sequence: u64, head: &FrameHead) -> Vec<u64> {
         let tasks = head.first..head.next();
         let left: Vec<_> = tasks.filter(|task| !self.done.contains_key(task)).collect();
@@ -350,7 +352,7 @@ impl Progress {
         left
     }
 
-    /// Takes the outcome of a task; says whether it is one that is wanted.
+    /// Adds the outcome of a task. Returns whether it is accepted.
     pub fn outcome(&mut self, task: u64, line: String) -> bool {
         let is_open = self
             .open
@@ -364,26 +366,26 @@ impl Progress {
         is_wanted
     }
 
-    /// Outcomes that wait, and their bytes.
+    /// Returns the number of waiting outcomes, and their size in bytes.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         let bytes = self.waiting.values().map(String::len).sum();
         (self.waiting.len(), bytes)
     }
 
-    /// The tasks whose outcomes wait.
+    /// Returns the tasks whose outcomes wait.
     pub fn waiting_tasks(&self) -> impl Iterator<Item = u64> {
         self.waiting.keys().copied()
     }
 
-    /// Whether the outcome of this task waits.
+    /// Returns whether the outcome of this task waits.
     #[must_use]
     pub fn waits(&self, task: u64) -> bool {
         self.waiting.contains_key(&task)
     }
 
-    /// Whether the chain lacks something: outcomes, or that the partition is further done than it says.
-    /// The latter is so where outcomes of an earlier owner complete a frame.
+    /// Returns whether a message is due, with outcomes, a higher floor, a trial or the end. The
+    /// floor alone rises if outcomes of an earlier owner complete a frame.
     #[must_use]
     pub fn is_due(&self) -> bool {
         !self.waiting.is_empty()
@@ -392,7 +394,7 @@ impl Progress {
             || self.ends
     }
 
-    /// The next message, if none is on its way and the chain lacks something.
+    /// Returns the next message, if none is in flight and one is due.
     pub fn message(&mut self, machine: &str, session: Session) -> Option<Vec<u8>> {
         if self.on_its_way.is_some() || !self.is_due() {
             return None;
@@ -405,7 +407,7 @@ impl Progress {
             bytes += line.len() + 1;
             self.sent.push(*task);
         }
-        // The floor as it is with this message.
+        // The floor after this message.
         let mut floor = self.floor;
         for open in &self.open {
             let tasks = open.first..open.first + open.count;
@@ -418,7 +420,7 @@ impl Progress {
                 tasks: open.first + open.count,
             };
         }
-        // Also of frames that this owner has not taken on yet: an earlier one may have.
+        // Includes frames that only an earlier owner has taken on so far.
         let behind = self.done.range(floor.tasks..);
         let since = behind.map(|(_, sequence)| *sequence).min();
         let head = Head {
@@ -431,14 +433,14 @@ impl Progress {
             session,
             epoch: self.epoch,
             floor,
-            // This message itself comes after the tail.
+            // This message comes after the tail.
             since: since.unwrap_or(self.tail),
             fruitless: 0,
             trial: self.trial,
             dead: self.dead,
         };
         self.on_its_way = Some((floor, self.trial));
-        // Numbers and text: it cannot fail.
+        // It holds only numbers and text, so this cannot fail.
         let mut message = serde_json::to_vec(&head).unwrap_or_default();
         message.push(b'\n');
         for task in &self.sent {
@@ -448,7 +450,7 @@ impl Progress {
         Some(message)
     }
 
-    /// The message that was on its way is in the chain.
+    /// Notes that the message in flight is in the chain.
     pub fn appended(&mut self, sequence: u64) {
         self.tail = sequence;
         if let Some((floor, trial)) = self.on_its_way.take() {
@@ -468,7 +470,7 @@ impl Progress {
         self.settle();
     }
 
-    /// The outcomes that are not in the chain.
+    /// Returns the outcomes that are not in the chain.
     pub fn unwritten(&self) -> impl Iterator<Item = &str> {
         self.waiting.values().map(String::as_str)
     }
@@ -485,7 +487,7 @@ impl Progress {
     }
 }
 
-/// The `begin` of an owner that has read the chain.
+/// Returns the `begin` of an owner that has read the chain.
 #[must_use]
 pub fn begin(machine: &str, session: Session, replay: &Replay) -> Vec<u8> {
     let head = Head {
@@ -500,7 +502,7 @@ pub fn begin(machine: &str, session: Session, replay: &Replay) -> Vec<u8> {
         trial: replay.trial,
         dead: replay.dead,
     };
-    // Numbers and text: it cannot fail.
+    // It holds only numbers and text, so this cannot fail.
     serde_json::to_vec(&head).unwrap_or_default()
 }
 
@@ -534,8 +536,8 @@ mod tests {
     }
 
     proptest! {
-        /// Frames of any size, outcomes in any order, owners that are followed at any moment: each task
-        /// has one outcome in the chain, and the floor is behind none that lacks it.
+        /// Frames have any size, outcomes any order, and owners are replaced at any moment. Each
+        /// task has one outcome in the chain, and no task before the final floor lacks its outcome.
         #[test]
         fn owners_that_follow_each_other_give_each_task_one_outcome(
             sizes in prop::collection::vec(1_u64..6, 1..8),
@@ -559,7 +561,7 @@ mod tests {
                 let mut sent = None;
                 loop {
                     if rng.u8(..20) == 0 {
-                        // Followed by another, perhaps with something on its way.
+                        // Another owner follows, perhaps while a message is in flight.
                         continue 'owners;
                     }
                     if rng.bool() && progress.open_frames() < 3 {
@@ -597,7 +599,7 @@ mod tests {
         }
     }
 
-    /// One owner after the other, each of which ends when it has been given task 2.
+    /// Every owner ends when it gets task 2.
     #[test]
     fn a_target_that_ends_owner_after_owner_is_given_up_and_no_other_is() {
         let mut chain: Vec<Vec<u8>> = Vec::new();
@@ -653,7 +655,7 @@ mod tests {
             .map(|line| line.task)
             .collect();
         assert_eq!((dead, all.len()), (vec![2], 5));
-        // Who begins next is not careful.
+        // The next owner does not try targets alone.
         assert!(!Progress::begun(99, replay(&chain)).takes_care());
     }
 

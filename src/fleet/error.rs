@@ -1,4 +1,4 @@
-//! Why something of a fleet cannot be done.
+//! Errors of a fleet.
 
 use std::io;
 
@@ -7,39 +7,39 @@ use crate::disk_map::DiskMapError;
 use crate::input::InputError;
 use crate::run::SetUpError;
 
-/// See the module.
+/// An error of a fleet.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    /// No server lets this program in.
+    /// No server accepts a connection.
     #[error("cannot connect to the queue at {servers}: {error}; is nats-server running there?")]
     Connect { servers: String, error: String },
     /// The server is too old.
     #[error("the queue is nats-server {version}; a fleet needs 2.10 or later")]
     OldServer {
-        /// Its version.
+        /// The server's version.
         version: String,
     },
-    /// The run is of another version of this program.
+    /// The run has another message version.
     #[error(
         "the fleet's run {run} speaks version {there}, and this program version {VERSION}; use the \
          same version of coordinator on all machines"
     )]
     Version {
         run: String,
-        /// Its version.
+        /// The run's message version.
         there: u32,
     },
-    /// The queue does not do what is asked.
+    /// A request to the queue failed.
     #[error(
         "cannot {what} at the queue: {error}; check that nats-server runs with JetStream (-js), and \
          what this user may do"
     )]
     Queue {
-        /// What was asked.
+        /// The request.
         what: &'static str,
         error: String,
     },
-    /// An option names something that cannot be used.
+    /// The value of an option cannot be used.
     #[error("cannot use what {option} names: {error}")]
     Unusable {
         /// The option.
@@ -47,10 +47,10 @@ pub enum FleetError {
         #[source]
         error: io::Error,
     },
-    /// Something else stands where a message of the fleet belongs.
+    /// Not a message of the fleet.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// The list is not the one that was fed.
+    /// The list differs from the one that was fed.
     #[error(
         "the list is not the one that the run {run} was fed with so far: partition {partition} \
          differs in its first {fed} targets; feed the same list with the same options, or name \
@@ -58,29 +58,29 @@ pub enum FleetError {
     )]
     OtherList {
         run: String,
-        /// Where it differs.
+        /// The partition that differs.
         partition: u16,
-        /// Targets that were fed.
+        /// Number of targets that were fed.
         fed: u64,
     },
-    /// Somebody else feeds the same run.
+    /// Another feeder writes to the same run.
     #[error(
         "another feeder has written to the run {run}; let one of them feed, and start the other again"
     )]
     TwoFeeders { run: String },
-    /// There is no list to read.
+    /// A list cannot be read.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// There is no room to keep track of it.
+    /// The map of known targets cannot be stored.
     #[error(transparent)]
     DiskMap(#[from] DiskMapError),
-    /// The member's own run did not begin.
+    /// The member's own run did not start.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
     /// The run log cannot be read.
     #[error("cannot read the run log: {0}")]
     Log(String),
-    /// The system refused something.
+    /// A system call failed.
     #[error("cannot {what}: {error}")]
     System {
         what: &'static str,
@@ -90,7 +90,7 @@ pub enum FleetError {
 }
 
 impl FleetError {
-    /// The queue did not do this.
+    /// Returns a conversion for errors of the queue.
     pub(super) fn queue<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::Queue {
             what,
@@ -98,7 +98,7 @@ impl FleetError {
         }
     }
 
-    /// The system did not do this.
+    /// Returns a conversion for errors of the system.
     pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::System { what, error }
     }

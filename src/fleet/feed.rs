@@ -1,8 +1,8 @@
-//! `coordinator fleet feed`: reads lists, and puts their targets into the queue.
+//! `coordinator fleet feed`: reads lists and puts their targets into the queue.
 //!
-//! Each partition's frames are appended by compare-and-swap. A feeder that is started again reads the
-//! same list from its beginning, and leaves out what each partition holds already; whether it is the
-//! same list, the keys in the last frame tell.
+//! The frames of each partition are appended by compare-and-swap. If a feeder is started again, it
+//! reads the same list from the beginning and skips what each partition already holds. The keys in
+//! the last frame show whether it is the same list.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -21,48 +21,48 @@ use super::queue::{Appended, FedAll, Place, Queue};
 use crate::disk_map::DiskMap;
 use crate::input::{self, ListOptions, Source, Target};
 
-/// Time before a frame whose fate is not known is tried again.
+/// Delay before a frame is sent again if it is unknown whether it arrived.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is to be fed.
+/// Settings of a feeder.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    /// Where to.
+    /// The queue.
     pub place: Place,
     /// The lists.
     pub sources: Vec<Source>,
-    /// How they are read.
+    /// How the lists are read.
     pub lists: Arc<ListOptions>,
-    /// Folders whose run logs name targets that are done already: they are left out.
+    /// Folders with run logs. Targets that are done according to them are left out.
     pub reconcile: Vec<PathBuf>,
-    /// Headers, user names and passwords in lists travel.
+    /// Whether to send targets with headers, user names or passwords.
     pub send_secrets: bool,
 }
 
-/// How it went.
+/// Counts at the end of a feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedEnding {
-    /// Targets that the queue holds.
+    /// Targets in the queue.
     pub targets: u64,
-    /// Those of them that were there before.
+    /// Targets that were in the queue before.
     pub earlier: u64,
-    /// Lines that name the same as an earlier one.
+    /// Lines with the same target as an earlier line.
     pub duplicates: u64,
-    /// Lines that were left out because a run log names them as done.
+    /// Lines that were left out because their targets are done according to a run log.
     pub done: u64,
-    /// Lines that hold no target that may travel.
+    /// Lines without a target, or with one that must not be sent.
     pub unusable: u64,
 }
 
-/// A partition, as the feeder sees it.
+/// The feeder's state of a partition.
 #[derive(Debug, Default)]
 struct Lane {
     framer: Framer,
-    /// The last frame that an earlier feeder has appended.
+    /// The last frame of an earlier feeder.
     earlier: Option<FrameHead>,
-    /// The place of the last frame.
+    /// Sequence number of the last frame.
     tail: u64,
-    /// The frame that is on its way.
+    /// The frame in flight.
     sent: Option<JoinHandle<Result<u64, FleetError>>>,
 }
 
@@ -70,7 +70,8 @@ struct Lane {
 ///
 /// # Errors
 ///
-/// The queue cannot be used, or a list cannot be read, or is not the one that was fed so far.
+/// Fails if the queue cannot be used, if a list cannot be read, or if the list differs from the one
+/// that was fed so far.
 pub fn feed(feed: &Feed) -> Result<FeedEnding, FleetError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -135,11 +136,11 @@ pub fn feed(feed: &Feed) -> Result<FeedEnding, FleetError> {
     Ok(ending)
 }
 
-/// What the map says of a target: it is in the list, or done by a run.
+/// The values of the map: a target was in the list, or was done by a run.
 const SEEN: u8 = 0;
 const DONE: u8 = 1;
 
-/// The targets that are not to be fed.
+/// Returns the targets that must not be fed.
 fn seen(feed: &Feed) -> Result<DiskMap<1>, FleetError> {
     let mut seen = DiskMap::new(std::env::temp_dir());
     for folder in &feed.reconcile {
@@ -201,7 +202,7 @@ fn other_list(queue: &Queue, partition: Partition, fed: u64) -> FleetError {
     }
 }
 
-/// Sends a frame; the one before it has arrived then.
+/// Sends a frame after the one before it has arrived.
 fn send(
     runtime: &Runtime,
     queue: &Queue,
@@ -224,7 +225,7 @@ fn arrive(runtime: &Runtime, lane: &mut Lane) -> Result<(), FleetError> {
     Ok(())
 }
 
-/// Appends a frame, however long the queue is out of reach.
+/// Appends a frame. Repeats this for as long as the queue cannot be reached.
 async fn append(
     queue: &Queue,
     partition: Partition,
@@ -234,7 +235,7 @@ async fn append(
     loop {
         let problem = match queue.append_frame(partition, over, frame.clone()).await {
             Ok(Appended::At(sequence)) => return Ok(sequence),
-            // By an earlier attempt whose answer was lost, or by somebody else.
+            // Appended by an earlier attempt whose answer was lost, or by another feeder.
             Ok(Appended::Moved) => match queue.last_frame(partition).await {
                 Ok(Some(last)) if last.payload == frame => return Ok(last.sequence),
                 Ok(_) => {
@@ -251,6 +252,6 @@ async fn append(
 }
 
 fn tell(problem: &str) {
-    // Nobody to tell it to if that fails.
+    // A failure of standard error cannot be reported.
     let _ = writeln!(io::stderr(), "{problem}");
 }

@@ -1,8 +1,9 @@
-//! A frame: some targets of one partition, as one message. And which partition a host belongs to.
+//! Frames, which hold targets of one partition in one message, and the mapping of hosts to
+//! partitions.
 //!
 //! ```text
-//! {"v":1,"first":512,"count":2,"keys":"9f…"}      its head
-//! {"url":"https://h/a"}                            a target a line, as in a list of JSONL
+//! {"v":1,"first":512,"count":2,"keys":"9f…"}      the head
+//! {"url":"https://h/a"}                            one target per line, as in a JSONL list
 //! {"url":"https://h/b","out":"b.pdf"}
 //! ```
 
@@ -16,50 +17,50 @@ use crate::input::UrlKey;
 /// Version of all messages of a fleet. Members of another version do not join.
 pub const VERSION: u32 = 1;
 
-/// Most targets in a frame.
+/// Largest number of targets in a frame.
 pub const MAX_TARGETS: usize = 256;
 
-/// Most bytes in a frame, unless one target alone takes more.
+/// Largest size of a frame in bytes, unless a single target is larger.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// Bytes that a head may take.
+/// Number of bytes reserved for the head.
 const HEAD: usize = 200;
 
-/// The partition of a host; another port is another host, as it is for limits per host.
+/// Returns the partition of a host. Another port is another host, as for limits per host.
 #[must_use]
 pub fn partition_of(host: &str) -> Partition {
     let number = u16::from(UrlKey::of(host).as_bytes()[0]);
     Partition(number % PARTITIONS)
 }
 
-/// What a frame says of itself.
+/// The head of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameHead {
     /// Version of the messages.
     pub v: u32,
-    /// The number of its first target in the partition, from 0.
+    /// Number of the frame's first target in the partition, from 0.
     pub first: u64,
-    /// How many targets it holds.
+    /// Number of targets in the frame.
     pub count: u64,
-    /// Stands for the keys of all targets of the partition up to the end of this frame, in order: by it
-    /// a feeder knows whether it reads the list that was fed so far.
+    /// Hash of the keys of all targets of the partition up to the end of this frame, in order. It
+    /// shows a feeder whether it reads the list that was fed so far.
     pub keys: String,
 }
 
 impl FrameHead {
-    /// The number of the target that comes after this frame.
+    /// Returns the number of the first target after this frame.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.first + self.count
     }
 }
 
-/// Why a message is not what it is to be.
+/// The error for a message that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("a message of the fleet cannot be read: {0}; is something else in its stream?")]
 pub struct MessageError(#[from] serde_json::Error);
 
-/// The head of a message, and the lines behind it.
+/// Splits a message into its head and the lines after it.
 pub(super) fn parts<'a, H: Deserialize<'a>>(
     message: &'a [u8],
 ) -> Result<(H, &'a [u8]), MessageError> {
@@ -72,12 +73,12 @@ pub(super) fn parts<'a, H: Deserialize<'a>>(
 ///
 /// # Errors
 ///
-/// It is none.
+/// Fails if this is not a frame.
 pub fn read(message: &[u8]) -> Result<(FrameHead, &[u8]), MessageError> {
     parts(message)
 }
 
-/// Targets of a partition on their way into frames.
+/// Collects the targets of a partition into frames.
 #[derive(Debug, Default)]
 pub struct Framer {
     /// The number of the next target.
@@ -88,13 +89,13 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Takes note of a target that an earlier feeder has put into a frame.
+    /// Counts a target that an earlier feeder has put into a frame.
     pub fn skip(&mut self, key: &UrlKey) {
         self.note(key);
         self.next += 1;
     }
 
-    /// Adds a target. Says the frame that had no room for it, if there is one.
+    /// Adds a target. If the current frame has no room for it, returns that frame.
     pub fn add(&mut self, key: &UrlKey, line: &str) -> Option<Vec<u8>> {
         let full = self.count > 0 && self.lines.len() + line.len() + 1 + HEAD > MAX_BYTES;
         let full = full || self.count as usize == MAX_TARGETS;
@@ -106,7 +107,7 @@ impl Framer {
         frame
     }
 
-    /// The frame of what was added and is in none yet.
+    /// Returns the frame of the remaining targets, if there are any.
     pub fn take(&mut self) -> Option<Vec<u8>> {
         if self.count == 0 {
             return None;
@@ -118,20 +119,20 @@ impl Framer {
             keys: self.keys(),
         };
         self.next = head.next();
-        // Numbers and text: it cannot fail.
+        // It holds only numbers and text, so this cannot fail.
         let mut frame = serde_json::to_vec(&head).unwrap_or_default();
         frame.push(b'\n');
         frame.append(&mut self.lines);
         Some(frame)
     }
 
-    /// How many targets are in frames.
+    /// Returns the number of targets that are in frames.
     #[must_use]
     pub const fn framed(&self) -> u64 {
         self.next
     }
 
-    /// What stands for all keys so far.
+    /// Returns the hash of all keys so far.
     #[must_use]
     pub fn keys(&self) -> String {
         HEXLOWER.encode(&self.keys[..16])

@@ -1,6 +1,6 @@
-//! Whether the queue keeps what it acknowledges: what its server tells of itself over HTTP.
+//! Checks over HTTP whether the queue's server syncs what it acknowledges.
 //!
-//! A client of the queue cannot ask for that; only who reaches the server's monitoring port can.
+//! A client of the queue cannot ask for this; only the server's monitoring port reports it.
 
 use std::io;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-/// How long the answer may take.
+/// Timeout of the request.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer that are read.
+/// Largest number of bytes of an answer that are read.
 const LONGEST: u64 = 1024 * 1024;
 
-/// What `/varz` says, as far as it matters.
+/// The fields of `/varz` that are used here.
 #[derive(Deserialize)]
 struct Varz {
     server_id: String,
@@ -37,7 +37,7 @@ struct Config {
     sync_always: bool,
 }
 
-/// Warns if the server with this id does not sync every write, or if nobody knows.
+/// Warns if the server with this id does not sync every write, or if this is unknown.
 pub(super) async fn check(address: &Url, server_id: &str) {
     let asked = timeout(ANSWER, ask(address)).await;
     let told = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

@@ -1,14 +1,14 @@
-//! The queue between the members: streams, the bucket with the table, and how they are reached.
+//! The queue between the members: its streams, its bucket with the table, and the connection to it.
 //!
 //! | name | holds |
 //! | --- | --- |
 //! | stream `co-RUN-tasks`, subjects `co.RUN.t.PARTITION` | frames of targets |
 //! | stream `co-RUN-results`, subjects `co.RUN.r.PARTITION` | the chains |
-//! | the same, subjects `co.RUN.x.PARTITION` | outcomes that another owner's replace |
-//! | bucket `co-RUN`, key `table` | who is there, and who owns which partition |
-//! | the same, key `fed` | how many targets each partition has, once all are fed |
-//! | the same, key `drain` | members that are to leave |
-//! | the same, keys `told.MACHINE` | up to where the run log of a member is in the chains |
+//! | the same, subjects `co.RUN.x.PARTITION` | redundant outcomes: those of another owner count |
+//! | bucket `co-RUN`, key `table` | the members, and the owner of each partition |
+//! | the same, key `fed` | the number of targets of each partition, once all are fed |
+//! | the same, key `drain` | members that have to leave |
+//! | the same, keys `told.MACHINE` | the offset up to which a member's run log is published |
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,35 +32,35 @@ use super::frame::VERSION;
 use super::lease::{PARTITIONS, Partition, Revision, Table};
 use super::monitor;
 
-/// The oldest server whose JetStream has what is needed here.
+/// The oldest server version with the JetStream features that are used here.
 const OLDEST: (u64, u64) = (2, 10);
 
-/// How long a request waits for its answer.
+/// Timeout of a request.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Where the queue is, and who is let in.
+/// The address of the queue, and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// `nats://HOST:PORT`, or several with commas between them.
+    /// `nats://HOST:PORT`, or several, separated by commas.
     pub servers: String,
     /// The name of the fleet's run.
     pub run: String,
-    /// A credentials file, as `nsc` makes it.
+    /// A credentials file, as `nsc` creates it.
     pub creds: Option<PathBuf>,
     /// A file with the seed of an nkey.
     pub nkey: Option<PathBuf>,
-    /// Certificates that are trusted, in place of the system's.
+    /// Trusted certificates, in place of the system's.
     pub ca: Option<PathBuf>,
-    /// Where the server tells of itself.
+    /// Address of the server's monitoring port.
     pub monitor: Option<Url>,
-    /// Servers that keep a copy of each message.
+    /// Number of servers that keep a copy of each message.
     pub replicas: usize,
 }
 
-/// What is known once all targets are fed.
+/// The totals that are known once all targets are fed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FedAll {
-    /// How many targets each partition has.
+    /// Number of targets of each partition.
     pub tasks: Vec<u64>,
 }
 
@@ -73,18 +73,18 @@ struct Versioned {
 /// A message of a stream.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its place in the stream.
+    /// Its sequence number in the stream.
     pub sequence: u64,
-    /// What it says.
+    /// Its contents.
     pub payload: Bytes,
 }
 
-/// How an attempt to append went.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It is in the stream, at this place.
+    /// It is in the stream, with this sequence number.
     At(u64),
-    /// Something else was appended since.
+    /// Another message was appended first.
     Moved,
 }
 
@@ -99,11 +99,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Connects, and makes what is not there yet.
+    /// Connects, and creates the streams and the bucket if they do not exist.
     ///
     /// # Errors
     ///
-    /// No server answers, it is too old or has no JetStream, or it lets nobody in.
+    /// Fails if no server answers or accepts the connection, if the server is too old or has no
+    /// JetStream, or if the run has another version.
     pub async fn open(place: &Place) -> Result<Self, FleetError> {
         let client = connect(place).await?;
         let server = client.server_info();
@@ -130,7 +131,7 @@ impl Queue {
             num_replicas: place.replicas,
             allow_direct: true,
             compression: Some(Compression::S2),
-            // Nothing is told apart by message ids: appends are compare-and-swap.
+            // Message ids are not used: appends are compare-and-swap.
             duplicate_window: Duration::from_secs(1),
             ..Config::default()
         };
@@ -161,22 +162,22 @@ impl Queue {
             state,
             run: run.clone(),
         };
-        // Says so if the run is of another version.
+        // Fails if the run has another version.
         queue.table().await?;
         Ok(queue)
     }
 
-    /// The name of the run.
+    /// Returns the name of the run.
     #[must_use]
     pub fn run(&self) -> &str {
         &self.run
     }
 
-    /// The table, and its revision.
+    /// Returns the table and its revision.
     ///
     /// # Errors
     ///
-    /// There is no answer, or it is of another version.
+    /// Fails if there is no answer, or if the run has another version.
     pub async fn table(&self) -> Result<(Revision, Table), FleetError> {
         let entry = self.state.entry("table").await;
         match entry.map_err(FleetError::queue("read who is in the fleet"))? {
@@ -197,11 +198,11 @@ impl Queue {
         }
     }
 
-    /// Writes the table if it is still of that revision; nothing if it is not.
+    /// Writes the table if its revision is still `over`. Returns `None` if it is not.
     ///
     /// # Errors
     ///
-    /// Whether it was written is not known.
+    /// Fails if it is unknown whether the table was written.
     pub async fn write_table(
         &self,
         over: Revision,
@@ -215,57 +216,57 @@ impl Queue {
         }
     }
 
-    /// How many targets each partition has, if all are fed.
+    /// Returns the number of targets of each partition, if all are fed.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn fed(&self) -> Result<Option<FedAll>, FleetError> {
         self.value("fed").await
     }
 
-    /// Says that all targets are fed.
+    /// Stores that all targets are fed.
     ///
     /// # Errors
     ///
-    /// It may not be said.
+    /// Fails if it is unknown whether this was stored.
     pub async fn set_fed(&self, fed: &FedAll) -> Result<(), FleetError> {
         self.set_value("fed", fed).await
     }
 
-    /// Machines that are to leave; `*` stands for all of them.
+    /// Returns the machines that have to leave; `*` stands for all machines.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn drained(&self) -> Result<Vec<String>, FleetError> {
         Ok(self.value("drain").await?.unwrap_or_default())
     }
 
-    /// Sets which machines are to leave.
+    /// Sets which machines have to leave.
     ///
     /// # Errors
     ///
-    /// It may not be said.
+    /// Fails if it is unknown whether this was stored.
     pub async fn set_drained(&self, machines: &[String]) -> Result<(), FleetError> {
         self.set_value("drain", &machines).await
     }
 
-    /// Up to where the run log of a member is told of.
+    /// Returns the offset up to which a member's run log is published.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn told(&self, machine: &str) -> Result<u64, FleetError> {
         let told = self.value(&format!("told.{machine}")).await?;
         Ok(told.unwrap_or_default())
     }
 
-    /// Sets up to where the run log of a member is told of.
+    /// Sets the offset up to which a member's run log is published.
     ///
     /// # Errors
     ///
-    /// It may not be said.
+    /// Fails if it is unknown whether this was stored.
     pub async fn set_told(&self, machine: &str, at: u64) -> Result<(), FleetError> {
         self.set_value(&format!("told.{machine}"), &at).await
     }
@@ -287,20 +288,20 @@ impl Queue {
         put.map(drop).map_err(FleetError::queue("write its state"))
     }
 
-    /// The last frame of a partition.
+    /// Returns the last frame of a partition.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn last_frame(&self, partition: Partition) -> Result<Option<Message>, FleetError> {
         last(&self.tasks, self.subject('t', partition)).await
     }
 
-    /// The first frame of a partition from that place in the stream on.
+    /// Returns the first frame of a partition from the sequence number `from` on.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn frame(
         &self,
         partition: Partition,
@@ -309,11 +310,11 @@ impl Queue {
         next(&self.tasks, self.subject('t', partition), from).await
     }
 
-    /// Appends a frame, if the last one of its partition is the one at `over`.
+    /// Appends a frame if `over` is the sequence number of the last frame of its partition.
     ///
     /// # Errors
     ///
-    /// Whether it was appended is not known.
+    /// Fails if it is unknown whether the frame was appended.
     pub async fn append_frame(
         &self,
         partition: Partition,
@@ -323,20 +324,20 @@ impl Queue {
         self.append('t', partition, over, frame).await
     }
 
-    /// The last message of a partition's chain.
+    /// Returns the last message of a partition's chain.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn chain_end(&self, partition: Partition) -> Result<Option<Message>, FleetError> {
         last(&self.results, self.subject('r', partition)).await
     }
 
-    /// The first message of a partition's chain from that place in the stream on.
+    /// Returns the first message of a partition's chain from the sequence number `from` on.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn chain(
         &self,
         partition: Partition,
@@ -345,11 +346,11 @@ impl Queue {
         next(&self.results, self.subject('r', partition), from).await
     }
 
-    /// Appends to a partition's chain, if its end is at `over`.
+    /// Appends to a partition's chain if `over` is the sequence number of its last message.
     ///
     /// # Errors
     ///
-    /// Whether it was appended is not known.
+    /// Fails if it is unknown whether the message was appended.
     pub async fn append_chain(
         &self,
         partition: Partition,
@@ -359,11 +360,11 @@ impl Queue {
         self.append('r', partition, over, message).await
     }
 
-    /// Tells of outcomes that count for nothing, because another owner's do.
+    /// Publishes outcomes that do not count, because those of another owner do.
     ///
     /// # Errors
     ///
-    /// It may not be told.
+    /// Fails if it is unknown whether they were published.
     pub async fn tell_redundant(
         &self,
         partition: Partition,
@@ -378,11 +379,11 @@ impl Queue {
             .map_err(FleetError::queue("tell of redundant outcomes"))
     }
 
-    /// The redundant outcomes that were told of, by partition, from that place in the stream on.
+    /// Returns the first redundant outcomes of a partition from the sequence number `from` on.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn redundant(
         &self,
         partition: Partition,
@@ -391,11 +392,11 @@ impl Queue {
         next(&self.results, self.subject('x', partition), from).await
     }
 
-    /// How many messages and bytes the streams hold: of tasks, and of results.
+    /// Returns the number of messages and bytes in the streams: first of tasks, then of results.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// Fails if there is no answer.
     pub async fn sizes(&self) -> Result<[(u64, u64); 2], FleetError> {
         let mut sizes = [(0, 0); 2];
         for (size, stream) in sizes.iter_mut().zip([&self.tasks, &self.results]) {
@@ -441,7 +442,7 @@ fn is_moved(error: &PublishError) -> bool {
 }
 
 async fn last(stream: &Stream, subject: String) -> Result<Option<Message>, FleetError> {
-    // From the leader of the stream: another server's may be older.
+    // Asks the leader of the stream: other servers may have older data.
     match stream.get_last_raw_message_by_subject(&subject).await {
         Ok(message) => Ok(Some(Message {
             sequence: message.sequence,
@@ -489,7 +490,7 @@ async fn connect(place: &Place) -> Result<async_nats::Client, FleetError> {
         .map(|server| server.trim().parse())
         .collect();
     let servers = servers.map_err(unusable("--queue"))?;
-    // The client takes no user name and password from an address.
+    // The client ignores the user name and password in an address.
     let user = servers.iter().find_map(|server| {
         let password = server.password().unwrap_or_default();
         Some((decoded(server.username()?), decoded(password)))
@@ -497,7 +498,7 @@ async fn connect(place: &Place) -> Result<async_nats::Client, FleetError> {
     if let Some((user, password)) = user {
         options = options.user_and_password(user, password);
     }
-    // Without passwords.
+    // Addresses without passwords, for messages.
     let name = |server: &ServerAddr| {
         let (scheme, host, port) = (server.scheme(), server.host(), server.port());
         format!("{scheme}://{host}:{port}")
@@ -510,7 +511,7 @@ async fn connect(place: &Place) -> Result<async_nats::Client, FleetError> {
     })
 }
 
-/// A part of an address as it was before it was made fit for one.
+/// Decodes a percent-encoded part of an address.
 fn decoded(part: &str) -> String {
     percent_decode_str(part).decode_utf8_lossy().into_owned()
 }

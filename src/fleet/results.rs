@@ -1,8 +1,8 @@
-//! `coordinator fleet results`: what became of the list, from the chains.
+//! `coordinator fleet results`: the outcomes of the list, from the chains.
 //!
-//! The first line of each task counts; the chains are compare-and-swap, so there is no second unless
-//! the queue has lost what it acknowledged. What a member did after another had taken its partition is
-//! told of beside the chains: it is redundant.
+//! The first line of each task counts. The chains are compare-and-swap, so there is no second line
+//! unless the queue has lost a message that it acknowledged. Outcomes that a member recorded after
+//! another took its partition are published beside the chains. They are redundant.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufWriter, Write};
@@ -15,20 +15,20 @@ use super::chain::{self, Line};
 use super::lease::{PARTITIONS, Partition};
 use super::queue::{FedAll, Place, Queue};
 
-/// What is to be told.
+/// Settings of the report.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// Of which fleet.
+    /// The queue.
     pub place: Place,
-    /// As one JSON object.
+    /// Whether to print one JSON object.
     pub json: bool,
-    /// Every outcome that counts goes here, a line each.
+    /// File for every outcome that counts, one per line.
     pub export: Option<PathBuf>,
-    /// Files of this machine that are on its own disk only are named: it is lost.
+    /// A lost machine: the URLs of files that only it has are printed.
     pub missing: Option<String>,
 }
 
-/// What is needed of a record.
+/// The fields of a record that are used here.
 #[derive(Debug, Deserialize)]
 struct Noted {
     url: String,
@@ -56,17 +56,17 @@ struct Exported<'a> {
     problem: Option<&'a str>,
 }
 
-/// What became of the list.
+/// The counts of the whole list.
 #[derive(Debug, Default, Serialize)]
 struct Counts {
-    /// Targets that were fed; nothing while they still are.
+    /// Number of targets that were fed; `None` while the feed continues.
     fed: Option<u64>,
     outcomes: BTreeMap<String, u64>,
     bytes: u64,
     by_machine: BTreeMap<String, u64>,
-    /// Targets without an outcome, if it is known how many were fed.
+    /// Number of targets without an outcome; `None` while the feed continues.
     open: Option<u64>,
-    /// Outcomes that another's replace, and the files that they left.
+    /// Number of outcomes that do not count because another's do, and the files that they left.
     redundant: u64,
     redundant_files: Vec<RedundantFile>,
 }
@@ -78,12 +78,12 @@ struct RedundantFile {
     url: String,
 }
 
-/// Which tasks of a partition have an outcome: a bit each.
+/// One bit per task of a partition: whether it has an outcome.
 #[derive(Debug, Default)]
 struct Bits(Vec<u64>);
 
 impl Bits {
-    /// Sets a bit; whether it was not set.
+    /// Sets a bit. Returns whether it was clear.
     fn set(&mut self, at: u64) -> bool {
         let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
         if self.0.len() <= word {
@@ -95,11 +95,11 @@ impl Bits {
     }
 }
 
-/// Tells what became of the list. Whether everything is done and stored.
+/// Prints the outcomes of the list. Returns whether everything is done and stored.
 ///
 /// # Errors
 ///
-/// The queue cannot be used, or a result not be written.
+/// Fails if the queue cannot be used or a result cannot be written.
 pub fn results(results: &Results) -> Result<bool, FleetError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -163,7 +163,7 @@ async fn fold(results: &Results) -> Result<bool, FleetError> {
             }
         }
         for ((task, machine), noted) in beside {
-            // What is counted now is what was told of then, where the member has the partition again.
+            // A member that owns the partition again may have published the same outcome twice.
             if counted
                 .get(&task)
                 .is_some_and(|counted| *counted != machine)
@@ -193,7 +193,7 @@ async fn fold(results: &Results) -> Result<bool, FleetError> {
     Ok(counts.open == Some(0) && stored.sum::<u64>() == total)
 }
 
-/// What was told of beside the chain, by task and whose it is.
+/// Returns the outcomes that were published beside the chain, by task and machine.
 async fn beside(
     queue: &Queue,
     partition: Partition,
@@ -218,7 +218,7 @@ fn noted(line: &Line<'_>) -> Result<Option<Noted>, FleetError> {
 
 fn machine_of(noted: Option<&Noted>) -> String {
     let ticket = noted.and_then(|noted| noted.fleet.as_ref());
-    // A record of an earlier run in the member's folder has none.
+    // A record of an earlier run in the member's folder has no ticket.
     ticket.map_or_else(|| "?".to_owned(), |ticket| ticket.machine.clone())
 }
 
@@ -235,7 +235,7 @@ fn count(counts: &mut Counts, noted: Option<&Noted>, is_dead: bool, machine: Str
     let outcome = match noted {
         Some(noted) => {
             counts.bytes += noted.bytes.unwrap_or_default();
-            // A name of a closed list: it cannot fail.
+            // The outcomes are a fixed set of names, so this cannot fail.
             let name = serde_json::to_value(noted.outcome).unwrap_or_default();
             name.as_str().unwrap_or_default().to_owned()
         }

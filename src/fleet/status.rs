@@ -1,5 +1,5 @@
-//! `coordinator fleet status`, who is there and how far the list is; `coordinator fleet drain`, which
-//! has members leave.
+//! `coordinator fleet status` shows the members and the progress of the list. `coordinator fleet
+//! drain` makes members leave.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use super::lease::{PARTITIONS, Partition, Table};
 use super::queue::{FedAll, Place, Queue};
 use crate::format::bytes;
 
-/// Who is to leave.
+/// Settings of a drain.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// Of which fleet.
+    /// The queue.
     pub place: Place,
-    /// Their names; none means all.
+    /// Names of the members that must leave. If empty, all must leave.
     pub machines: Vec<String>,
-    /// Whoever was to leave may stay, and join.
+    /// Whether to let drained members stay or join again instead.
     pub undo: bool,
 }
 
@@ -28,10 +28,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, FleetError> {
         .map_err(FleetError::system("start a thread"))
 }
 
-/// Time between two lines of `--watch`.
+/// Interval between two lines of `--watch`.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How the fleet is.
+/// The state of the fleet.
 struct Status {
     table: Table,
     fed: Option<FedAll>,
@@ -42,11 +42,12 @@ struct Status {
     sizes: [(u64, u64); 2],
 }
 
-/// Prints who is there, and how far the list is; if `watch`, again and again until all is done.
+/// Prints the members and the progress of the list. If `watch`, repeats this until the list is
+/// done.
 ///
 /// # Errors
 ///
-/// The queue cannot be used.
+/// Fails if the queue cannot be used or standard output cannot be written.
 pub fn status(place: &Place, watch: bool) -> Result<(), FleetError> {
     let told = || FleetError::system("write to standard output");
     runtime()?.block_on(async {
@@ -141,11 +142,11 @@ impl Status {
     }
 }
 
-/// Has members leave, or lets them join again.
+/// Makes members leave, or lets them join again.
 ///
 /// # Errors
 ///
-/// The queue cannot be used.
+/// Fails if the queue cannot be used.
 pub fn drain(drain: &Drain) -> Result<(), FleetError> {
     runtime()?.block_on(async {
         let queue = Queue::open(&drain.place).await?;
