@@ -140,7 +140,7 @@ pub fn check(evidence: &FleetEvidence<'_>) -> Result<FleetFindings, Unreadable> 
         for (url, lines) in records.lines {
             let fenced = lines.iter().filter(|line| line.outcome == "fenced").count();
             findings.fenced += fenced;
-            // That is no record of a file.
+            // A fenced body has no file.
             if fenced < lines.len() {
                 urls.insert(url);
             }
@@ -351,7 +351,8 @@ fn limits(
                 .disturbed_ns
                 .iter()
                 .any(|(from, to)| (*from..*to).contains(&begun));
-            // Each member always keeps to the limit, so the excess is what old owners had running.
+            // Each member always keeps the limit, so only running downloads of old owners exceed
+            // it.
             if own <= evidence.of_a_host && moved {
                 findings.excess += 1;
             } else {
@@ -621,7 +622,7 @@ mod tests {
         let findings = scene.check();
         assert!(findings.common.is_clean(), "{findings:?}");
         assert_eq!(findings.fenced, 1);
-        // A file all the same, that no other record is of.
+        // Its file exists although no other record names it.
         scene.download(1, 0, 9_000_000_000);
         fs::write(&log, lines).expect("writable");
         scene.is_broken(Violation::Leftover);

@@ -1,12 +1,12 @@
-//! The way from a member to the queue, which can be cut.
+//! The connection from a member to the queue, which can be cut.
 //!
 //! ```text
-//!   member --> listener, one for each member --> whichever port the queue has now
+//!   member --> listener, one for each member --> the current port of the queue
 //! ```
 //!
-//! While it is cut, bytes and the ends of connections stay where they are; they arrive when it is
-//! whole again, late. Nothing is told to either side, as if packets were lost. It needs no rights,
-//! unlike a firewall.
+//! While the link is cut, it holds back bytes and the ends of connections. They arrive late, after
+//! the link is restored. Neither side is notified, as if packets were lost. Unlike a firewall, this
+//! needs no privileges.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-/// Where the queue listens; it has another port after each start.
+/// The port of the queue. It changes with each start.
 pub type Port = Arc<AtomicU16>;
 
-/// See the module.
+/// A link to the queue.
 #[derive(Clone, Debug)]
 pub struct Link {
     port: u16,
@@ -36,7 +36,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until it is open.
+    /// Waits until the gate is open.
     fn pass(&self) {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         let open = self.changed.wait_while(closed, |closed| *closed);
@@ -45,11 +45,11 @@ impl Gate {
 }
 
 impl Link {
-    /// A way to the queue at `to`. Its threads end with the process.
+    /// Opens a link to the queue at `to`. Its threads end with the process.
     ///
     /// # Errors
     ///
-    /// It cannot listen.
+    /// Fails if it cannot listen.
     pub fn open(to: &Port) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -60,24 +60,24 @@ impl Link {
             .spawn(move || {
                 for client in listener.incoming().flatten() {
                     watched.pass();
-                    // Who finds nobody is hung up on.
+                    // If the queue does not listen, the client's connection is closed.
                     let _ = join(client, to.load(Ordering::Relaxed), &watched);
                 }
             })?;
         Ok(Self { port, gate })
     }
 
-    /// Its address, as `--queue` takes it.
+    /// Returns its address in the form that `--queue` accepts.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Nothing passes from now on.
+    /// Holds back all data from now on.
     pub fn cut(&self) {
         self.gate.set(true);
     }
 
-    /// All passes again, and first of all what was held up.
+    /// Restores the link. The data that was held back passes first.
     pub fn heal(&self) {
         self.gate.set(false);
     }
@@ -101,7 +101,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, gate: &Gate) {
         let length = from.read(&mut piece).unwrap_or_default();
         gate.pass();
         if length == 0 || to.write_all(&piece[..length]).is_err() {
-            // Both ways: the other thread ends too.
+            // Both directions, so that the other thread ends too.
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);
             return;

@@ -1,14 +1,14 @@
-//! Chaos in a fleet: members, feeder and queue under seeded faults, and a verdict on what became of the
-//! list.
+//! Chaos in a fleet: runs members, a feeder and the queue under seeded faults, and checks what
+//! happened to the list.
 //!
 //! ```text
-//!   plan -- list, injections --> supervise -- members, feeder, queue --> (all members ended by themselves)
+//!   plan -- list, injections --> supervise -- members, feeder, queue --> (all members have finished)
 //!                                 |                                              |
 //!       origins, their journals, folders, messages of the queue  ---->  check --> report
 //! ```
 //!
-//! All of them are this program and nats-server as processes of their own. It must not use the code of
-//! the fleet.
+//! The members, the feeder and the queue (nats-server) run as separate processes. This module must
+//! not use the fleet's code.
 
 mod link;
 mod plan;
@@ -31,11 +31,11 @@ use report::Report;
 use scene::Scene;
 use supervise::supervise;
 
-/// Holds a chaos run in a fleet, and prints the verdict.
+/// Runs chaos in a fleet and prints the verdict.
 ///
 /// # Errors
 ///
-/// If there is none. What becomes of the list is never an error.
+/// Fails if there is no verdict. Damage to the list is a finding and not an error.
 pub fn execute(plan: &FleetPlan) -> Result<Ending, ChaosError> {
     let begun = Instant::now();
     let interrupt = Interrupt::listen().map_err(ChaosError::Signals)?;
@@ -45,7 +45,7 @@ pub fn execute(plan: &FleetPlan) -> Result<Ending, ChaosError> {
     let supervised = supervise(plan, &scene, server, &interrupt, &progress);
     progress.clear();
     let (fate, server) = supervised.map_err(ChaosError::Supervise)?;
-    // Their last lines are written when they leave.
+    // The origins write the last lines of their journals when they end.
     scene.close();
     if let Some(signal) = fate.interrupted {
         return Ok(Ending::Interrupted(signal));
@@ -79,7 +79,7 @@ pub fn execute(plan: &FleetPlan) -> Result<Ending, ChaosError> {
         .enumerate()
         .map(|(number, (place, story))| MemberEvidence {
             name: scene::name(number),
-            // It ends by itself once.
+            // Every start but the last ended early.
             deaths: story.starts.saturating_sub(1) as usize,
             own: Evidence {
                 tasks: &plan.common.tasks,
@@ -89,7 +89,7 @@ pub fn execute(plan: &FleetPlan) -> Result<Ending, ChaosError> {
                 journal: &place.journal,
                 killed_ns: &story.killed_ns,
                 died_with: &place.died_with,
-                // Whoever still lives is told of once.
+                // Processes that are left are reported once.
                 processes: if number == 0 { &left } else { &[] },
             },
         })
@@ -107,7 +107,7 @@ pub fn execute(plan: &FleetPlan) -> Result<Ending, ChaosError> {
     })?;
     let clean = findings.common.is_clean() && fate.unfinished.is_none();
     if !clean {
-        // Whoever wants to know more needs what is there.
+        // The files are needed to find the cause.
         scene.keep();
     }
     let report = Report {

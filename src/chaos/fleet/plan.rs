@@ -1,4 +1,4 @@
-//! What chaos in a fleet is about, made from what was typed and a seed.
+//! The plan of a chaos run in a fleet, from the arguments and a seed.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,48 +11,48 @@ use crate::chaos::faults::Fault;
 use crate::chaos::plan::{HOSTS, Plan, PlanError, URLS, What, moment, shuffled, tasks, what};
 use crate::cli::chaos::ChaosArgs;
 
-/// How long a member may be out of touch with the queue.
+/// Lease of a member (`--lease`).
 pub const LEASE: Duration = Duration::from_secs(2);
 
-/// Downloads that one host may have at once, of the whole fleet.
+/// Limit of simultaneous downloads from one host, for the whole fleet.
 pub const OF_A_HOST: u16 = 2;
 
-/// Hosts that have half of the URLs: their partitions take several frames.
+/// Number of hosts that share half of the URLs, so that their partitions need several frames.
 const LARGE: u32 = 3;
 
-/// Chaos in a fleet.
+/// The plan of chaos in a fleet.
 #[derive(Debug)]
 pub struct FleetPlan {
-    /// The list, and what is common to all members.
+    /// The list, and the settings that all members share.
     pub common: Plan,
-    /// How many members.
+    /// Number of members.
     pub members: u16,
-    /// The program of the queue.
+    /// Path of nats-server.
     pub server: PathBuf,
-    /// What befalls members and queue, in order.
+    /// Faults of members and of the queue, in order.
     pub injections: Vec<Injection>,
-    /// Shares of the list after which the feeder is killed, in order.
+    /// Shares of the list after which the feeder is killed, in ascending order.
     pub feeder: Vec<f64>,
 }
 
-/// Something that befalls the fleet.
+/// A planned fault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Injection {
-    /// How many bodies the origins have served whole by then.
+    /// Number of complete bodies that the origins must have served before.
     pub after: u64,
-    /// Which member, if it befalls one; another if that one is not there.
+    /// Index of the member. If that one is not running, the next one that runs is used.
     pub member: usize,
-    /// What it is.
+    /// The kind of fault.
     pub what: Befalls,
-    /// How long it lasts, or until what was killed is started again.
+    /// Duration of the fault, or time until a killed process is started again.
     pub time: Duration,
 }
 
-/// What befalls the fleet.
+/// A kind of fault in a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Befalls {
-    /// What befalls the coordinator of a run without a fleet befalls a member.
+    /// A member gets a fault that a coordinator without a fleet also gets.
     Member(What),
     /// A member is cut off from the queue.
     Cut,
@@ -61,7 +61,7 @@ pub enum Befalls {
 }
 
 impl Befalls {
-    /// What it is called in the report.
+    /// Returns its name in the report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Member(what) => what.name(),
@@ -72,11 +72,11 @@ impl Befalls {
 }
 
 impl FleetPlan {
-    /// Makes sense of what was typed.
+    /// Creates the plan from the arguments.
     ///
     /// # Errors
     ///
-    /// If there is none in it.
+    /// Fails if the arguments are not a valid plan.
     pub fn new(args: &ChaosArgs, members: u16) -> Result<Self, PlanError> {
         let urls = args.urls.map_or(URLS, NonZeroU32::get);
         let faults = &args.faults;
@@ -107,8 +107,8 @@ impl FleetPlan {
             } else {
                 Befalls::Member(what(fault, &mut rng))
             },
-            // Who is cut off or stands still is so for longer than a lease, so that others follow; who
-            // is killed is as often back sooner than that as later.
+            // A cut or a suspension is longer than a lease, so that other members take over. A
+            // killed member returns before or after the end of its lease, with equal probability.
             time: match matches!(fault, Fault::Cut | Fault::Suspend) {
                 true => LEASE.mul_f64(1.2 + rng.f64()),
                 false => LEASE.mul_f64(2.0 * rng.f64()),

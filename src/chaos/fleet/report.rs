@@ -1,6 +1,6 @@
-//! The verdict on a fleet, as a table for people or as JSON for programs.
+//! Prints the verdict on a fleet, as a table or as JSON.
 //!
-//! It must not find anything out, only tell.
+//! Must not check anything itself.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,20 +18,20 @@ use crate::chaos::check::fleet::FleetFindings;
 use crate::chaos::report::{key, listed};
 use crate::verdict;
 
-/// All that there is to tell.
+/// The data of the report.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// What was planned.
+    /// The plan.
     pub plan: &'a FleetPlan,
-    /// What the checker found.
+    /// The findings of the checker.
     pub findings: &'a FleetFindings,
-    /// What befell it.
+    /// The faults, and how processes ended.
     pub fate: &'a Fate,
-    /// How many workers died.
+    /// Number of workers that died.
     pub worker_deaths: u32,
-    /// How long it all took.
+    /// Duration of the whole run.
     pub elapsed: Duration,
-    /// Where everything still is.
+    /// The folder with the files, if it is kept.
     pub kept: Option<&'a Path>,
 }
 
@@ -40,11 +40,11 @@ fn violations() -> impl Iterator<Item = Violation> {
 }
 
 impl Report<'_> {
-    /// Prints it on standard output.
+    /// Prints the report on standard output.
     ///
     /// # Errors
     ///
-    /// If that cannot be written.
+    /// Fails if standard output cannot be written.
     pub fn print(&self) -> io::Result<()> {
         let json = self.plan.common.json.then(|| self.json());
         verdict::print(json.as_ref(), |out| self.write(out))
@@ -150,7 +150,7 @@ impl Report<'_> {
         table
     }
 
-    /// How often members were started, and how they ended.
+    /// Returns how often members were started, and how often they ended in each way.
     fn members(&self) -> (u32, BTreeMap<&str, u32>) {
         let mut all: BTreeMap<&str, u32> = BTreeMap::new();
         let stories = &self.fate.members;
@@ -169,7 +169,7 @@ impl Report<'_> {
         all
     }
 
-    /// The verdict in a line.
+    /// Returns the verdict as one line.
     fn verdict(&self) -> String {
         let broken: Vec<String> = violations()
             .map(|violation| (self.findings.common.count(violation), violation.name()))

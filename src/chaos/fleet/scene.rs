@@ -1,16 +1,16 @@
-//! The folder that chaos in a fleet happens in, the origins that answer in it, and the queue.
+//! The folder of a chaos run in a fleet, its origins, and its queue.
 //!
 //! ```text
 //!   SCENE/urls.txt               the list
-//!   SCENE/store/, nats.txt       what the queue keeps, and says
-//!   SCENE/feeder.txt             what the feeder said
+//!   SCENE/store/, nats.txt       the data and the output of the queue
+//!   SCENE/feeder.txt             the output of the feeder
 //!   SCENE/m0/downloads/          the output folder of the first member
-//!   SCENE/m0/tmp/, said.txt      its TMPDIR, and what it said
-//!   SCENE/m0/origin.json         where its origin listens
-//!   SCENE/m0/journal.jsonl       what that saw
+//!   SCENE/m0/tmp/, said.txt      its TMPDIR, and its output
+//!   SCENE/m0/origin.json         the address of its origin
+//!   SCENE/m0/journal.jsonl       the journal of its origin
 //! ```
 //!
-//! Each member has an origin of its own, so that it is known who asked for what.
+//! Each member has its own origin, so that each request can be attributed to a member.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write as _};
@@ -27,21 +27,21 @@ use super::plan::{FleetPlan, LEASE, OF_A_HOST};
 use crate::chaos::ChaosError;
 use crate::chaos::scene::{SETTINGS, WORKER_MEMORY, engine, folder, write_list};
 
-/// See the module.
+/// The scene of a chaos run in a fleet.
 #[derive(Debug)]
 pub struct Scene {
     folder: PathBuf,
-    /// Removes it at the end, unless it is kept.
+    /// Removes the folder at the end, unless it is kept.
     temporary: Option<TempDir>,
-    /// One for each member.
+    /// The origins, one for each member.
     origins: Vec<Origin>,
     links: Vec<Link>,
-    /// For all but members.
+    /// The link for all processes except members.
     link: Link,
     port: Port,
 }
 
-/// The queue as a process. Dropping it kills it.
+/// The process of the queue. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Server(Child);
 
@@ -53,11 +53,11 @@ impl Drop for Server {
 }
 
 impl Scene {
-    /// Makes the folder, writes the list, and starts the origins.
+    /// Creates the folder, writes the list, and starts the origins.
     ///
     /// # Errors
     ///
-    /// If one of them is not possible.
+    /// Fails if one of these steps fails.
     pub fn set(plan: &FleetPlan) -> Result<Self, ChaosError> {
         let (folder, temporary) = folder(plan.common.keep.as_deref())?;
         let port = Port::default();
@@ -91,11 +91,11 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Starts the queue with what it has on disk; it is ready then.
+    /// Starts the queue with its data on disk, and waits until it is ready.
     ///
     /// # Errors
     ///
-    /// It does not come up.
+    /// Fails if the queue does not become ready.
     pub fn serve(&self, plan: &FleetPlan) -> io::Result<Server> {
         let config = self.folder.join("nats.conf");
         let store = self.folder.join("store");
@@ -141,12 +141,12 @@ impl Scene {
         Err(io::Error::other("it did not say that it is ready"))
     }
 
-    /// The command of a member.
+    /// Returns the command of a member.
     pub fn join(&self, plan: &FleetPlan, member: usize) -> Command {
         let common = &plan.common;
         let mut command = self.fleet(plan, "join", &self.links[member]);
         command
-            // The user's own settings are for other runs.
+            // The user's own settings must not affect this run.
             .arg("--no-config")
             .args(["--machine", &name(member)])
             .args(["--lease", &format!("{}ms", LEASE.as_millis())])
@@ -167,7 +167,7 @@ impl Scene {
         command
     }
 
-    /// The command of the feeder, which reads the list from its standard input.
+    /// Returns the command of the feeder, which reads the list from its standard input.
     pub fn feed(&self, plan: &FleetPlan) -> Command {
         let mut command = self.fleet(plan, "feed", &self.link);
         command.arg("-").env("TMPDIR", &self.folder);
@@ -175,7 +175,7 @@ impl Scene {
         command
     }
 
-    /// The command that tells what became of the list.
+    /// Returns the command that reports the outcomes of the list.
     pub fn results(&self, plan: &FleetPlan) -> Command {
         let mut command = self.fleet(plan, "results", &self.link);
         command.arg("--json").env("TMPDIR", &self.folder);
@@ -190,17 +190,17 @@ impl Scene {
         command
     }
 
-    /// The folder itself.
+    /// Returns the folder of the scene.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where the queue is, not to be cut.
+    /// Returns an address of the queue that is never cut.
     pub fn queue(&self) -> String {
         self.link.url()
     }
 
-    /// The way from a member to the queue.
+    /// Returns the link from a member to the queue.
     pub fn link(&self, member: usize) -> &Link {
         &self.links[member]
     }
@@ -209,53 +209,53 @@ impl Scene {
         self.folder.join("urls.txt")
     }
 
-    /// The folder of a member.
+    /// Returns the folder of a member.
     pub fn of(&self, member: usize) -> PathBuf {
         self.folder.join(name(member))
     }
 
-    /// Its output folder.
+    /// Returns the output folder of a member.
     pub fn output(&self, member: usize) -> PathBuf {
         self.of(member).join("downloads")
     }
 
-    /// Its folder for temporary files.
+    /// Returns a member's folder for temporary files.
     pub fn tmp(&self, member: usize) -> PathBuf {
         self.of(member).join("tmp")
     }
 
-    /// What its origin saw.
+    /// Returns the journal of a member's origin.
     pub fn journal(&self, member: usize) -> PathBuf {
         self.of(member).join("journal.jsonl")
     }
 
-    /// Ends the origins, which completes their journals.
+    /// Stops the origins, which completes their journals.
     pub fn close(&mut self) {
         self.origins.clear();
     }
 
-    /// Leaves everything where it is.
+    /// Keeps all files.
     pub fn keep(&mut self) {
         if let Some(temporary) = self.temporary.take() {
-            // The path is known already.
+            // The path is already known.
             let _ = temporary.keep();
         }
     }
 
-    /// Whether everything is left where it is.
+    /// Returns whether the files are kept.
     pub const fn is_kept(&self) -> bool {
         self.temporary.is_none()
     }
 }
 
-/// The name of a member.
+/// Returns the name of a member.
 pub fn name(member: usize) -> String {
     format!("m{member}")
 }
 
 fn drain(lines: impl Iterator<Item = io::Result<String>>, mut said: &File) {
     for line in lines.map_while(Result::ok) {
-        // What cannot be kept is of no further use.
+        // A line that cannot be stored is dropped.
         let _ = writeln!(said, "{line}");
     }
 }

@@ -1,25 +1,25 @@
-//! What the queue holds, read as anybody could: message after message.
+//! Reads the messages of the queue one by one.
 //!
-//! On purpose it shares nothing with the fleet's own reader.
+//! Shares no code with the fleet's own reader.
 
 use async_nats::jetstream;
 
 /// A message of the stream of outcomes.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// Its place in the stream.
+    /// Its sequence number in the stream.
     pub sequence: u64,
     /// Its subject.
     pub subject: String,
-    /// What it says.
+    /// Its contents.
     pub payload: Vec<u8>,
 }
 
-/// All messages of the stream of outcomes, in their order.
+/// Reads all messages of the stream of outcomes, in order.
 ///
 /// # Errors
 ///
-/// In words.
+/// Returns a description if the stream cannot be read.
 pub fn read(url: &str) -> Result<Vec<Raw>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,7 +1,6 @@
-//! Runs members, feeder and queue, and lets befall them what is planned, until every member has ended
-//! by itself.
+//! Runs members, feeder and queue, and injects the planned faults, until every member has finished.
 //!
-//! It must not look at results: that is the checker's.
+//! Must not read results: the checker does.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -26,32 +25,33 @@ use crate::chaos::supervise::{Story, monotonic_ns};
 use crate::chaos::tear;
 use crate::chaos::watch::{Interrupt, Watch};
 
-/// Time before who could not begin is started again.
+/// Delay before a member that could not start, or a feeder, is started again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// How long something may have effects after it is over: until others have followed, and what was
-/// asked for has an answer or is given up.
+/// Time for which a fault can have effects after it ends: until other members have taken over, and
+/// pending requests have an answer or have timed out.
 const AFTERMATH: Duration = Duration::from_secs(2 * LEASE.as_secs() + 2);
 
-/// What befell the fleet, and how it went.
+/// The faults that were injected, and how the fleet ended.
 #[derive(Debug, Default)]
 pub struct Fate {
-    /// Of each member. What befell the queue is in none of them.
+    /// The story of each member, including faults of the queue that were injected at its turn.
     pub members: Vec<Story>,
-    /// Of the feeder.
+    /// The story of the feeder.
     pub feeder: Story,
-    /// How often the queue was started.
+    /// Number of starts of the queue.
     pub servers: u32,
-    /// When partitions may have had two members at work, on the monotonic clock, in nanoseconds.
+    /// Periods in which two members may have worked on one partition, in nanoseconds on the
+    /// monotonic clock.
     pub disturbed_ns: Vec<(u64, u64)>,
-    /// Why it did not finish, if so.
+    /// The reason why the fleet did not finish, if it did not.
     pub unfinished: Option<String>,
-    /// The signal that interrupted it all.
+    /// The signal that interrupted the run.
     pub interrupted: Option<u8>,
 }
 
 impl Fate {
-    /// How often something befell a member or the queue.
+    /// Returns the number of faults of members and the queue.
     pub fn injections(&self) -> u32 {
         let members = self
             .members
@@ -61,28 +61,28 @@ impl Fate {
     }
 }
 
-/// A member, as it is now.
+/// The current state of a member.
 #[derive(Debug, Default)]
 struct Member {
     job: Option<Job>,
-    /// When it is started, if it is not there.
+    /// Time of its next start, if it does not run.
     start_at: Option<Instant>,
-    /// When it goes on, if it stands still.
+    /// Time at which it resumes, if it is suspended.
     resume_at: Option<Instant>,
-    /// When its way to the queue is whole again.
+    /// Time at which its link is restored.
     heal_at: Option<Instant>,
-    /// What is torn before it is started again.
+    /// The damage to its run log before the next start.
     tear: Option<What>,
-    /// How long it is gone, once it is killed.
+    /// Time between its death and the next start.
     gone: Duration,
 }
 
-/// Runs the fleet until every member has ended with exit code 0 or 1, or the time is up, or a signal
-/// comes.
+/// Runs the fleet until every member has ended with exit code 0 or 1, the time limit is reached, or
+/// a signal arrives.
 ///
 /// # Errors
 ///
-/// If something cannot be started or watched.
+/// Fails if a process cannot be started or watched.
 pub fn supervise(
     plan: &FleetPlan,
     scene: &Scene,
@@ -158,14 +158,14 @@ impl Supervisor<'_> {
                 self.fate.unfinished = Some(format!("it took longer than {limit}"));
             }
             if self.fate.interrupted.is_some() || self.fate.unfinished.is_some() {
-                // Dropping a job kills it.
+                // Dropping a job kills its process.
                 self.members.clear();
                 return Ok(());
             }
         }
     }
 
-    /// Starts what is to be there, and lets go on what is to go on.
+    /// Starts, resumes and reconnects the processes that are due.
     fn bring_up(&mut self) -> io::Result<()> {
         let now = Instant::now();
         if self.serve_at.take_if(|at| *at <= now).is_some() {
@@ -196,7 +196,7 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Does what is due, if anything is, to one that is well.
+    /// Injects the next fault if it is due, into a member that runs undisturbed.
     fn strike(&mut self) -> io::Result<()> {
         let complete = self.watch.complete();
         let now = Instant::now();
@@ -259,7 +259,7 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Waits until there is something to do, and takes note of members that have ended.
+    /// Waits until an action is due, and notes which members have ended.
     fn wait(&mut self) -> io::Result<()> {
         let times = self
             .members
@@ -299,7 +299,7 @@ impl Supervisor<'_> {
                 self.fate.unfinished = Some(reason);
                 return;
             }
-            // The queue may be away (3), or it was struck.
+            // The queue may be unreachable (exit code 3), or a fault ended the member.
             Some(_) | None => {}
         }
         let gone = std::mem::take(&mut member.gone);
@@ -317,19 +317,19 @@ impl Member {
     }
 }
 
-/// Who feeds the list.
+/// The feeder of the list.
 #[derive(Debug, Default)]
 struct Feeder {
-    /// Nobody is to feed any more.
+    /// Whether feeding must stop.
     over: AtomicBool,
-    /// The process that feeds now.
+    /// The current process.
     now: Mutex<Option<OwnedFd>>,
-    /// It is over.
+    /// Notified when `over` is set.
     told: Condvar,
 }
 
 impl Feeder {
-    /// Feeds the list, kills the feeder as often as is planned, and lets the last one finish.
+    /// Feeds the list, kills the feeder as often as planned, and lets the last one finish.
     fn run(&self, plan: &FleetPlan, scene: &Scene) -> io::Result<Story> {
         let list = fs::read(scene.list())?;
         let mut story = Story::default();
@@ -343,7 +343,7 @@ impl Feeder {
             if self.over.load(Ordering::SeqCst) {
                 job.signal(Signal::KILL);
             } else if let Some(mut stdin) = job.stdin() {
-                // One that ended says why itself.
+                // A feeder that has ended reports the reason itself.
                 let _ = stdin.write_all(&list[..part]);
                 if kill.is_some() {
                     job.signal(Signal::KILL);
@@ -356,7 +356,7 @@ impl Feeder {
                 return Ok(story);
             }
             if kill.is_none() {
-                // The queue may be away: tried again after a while, unless all is over before.
+                // The queue may be unreachable: try again after a delay, unless feeding must stop.
                 let now = self.lock();
                 if !self.over.load(Ordering::SeqCst) {
                     drop(self.told.wait_timeout(now, AGAIN));
@@ -365,13 +365,13 @@ impl Feeder {
         }
     }
 
-    /// Ends it, whatever it is at.
+    /// Stops feeding at once.
     fn end(&self) {
         let now = self.lock();
         self.over.store(true, Ordering::SeqCst);
         self.told.notify_all();
         if let Some(now) = &*now {
-            // It has ended if that fails.
+            // This fails only if the process has ended.
             let _ = pidfd_send_signal(now, Signal::KILL);
         }
     }
