@@ -1,4 +1,4 @@
-//! `coordinator chaos --fleet`: members, feeder and queue die, and nothing may be lost.
+//! `coordinator chaos --fleet`: no URL may be lost when members, the feeder and the queue die.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! The commands of docs/fleet.md run as they are written, but for addresses and folders, and against the built-in
-//! origin.
+//! Runs the commands of docs/fleet.md as they are written, except for addresses and folders, with
+//! the built-in origin.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,14 +8,14 @@ use crate::queue::{PROGRAM, Queue};
 
 const PAGE: &str = include_str!("../../docs/fleet.md");
 
-/// What stands in the first block of the page that begins like this.
+/// Returns the first block of the page that begins with `begin`, up to its end.
 fn block(begin: &str) -> &'static str {
     let at = PAGE.find(begin).unwrap();
     let rest = &PAGE[at..];
     &rest[..rest.find("```").unwrap()]
 }
 
-/// What stands between two texts, in their order.
+/// Returns the text between `begin` and `end`.
 fn between(text: &'static str, begin: &str, end: &str) -> &'static str {
     let (_, rest) = text.split_once(begin).unwrap();
     rest.split_once(end).unwrap().0
@@ -27,7 +27,7 @@ struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// Runs a script of the page; what it printed.
+    /// Runs a script of the page and returns its output.
     fn run(&self, script: &str) -> String {
         let script = script
             .replace("nats://fleet:…@queue", &self.address)
@@ -57,7 +57,7 @@ impl Shell<'_> {
     }
 }
 
-/// The queue's settings as the page has them, but with a folder and a password of the test's.
+/// Returns the queue's settings on the page, with a folder and a password of the test.
 fn config(store: &Path) -> String {
     block("port: 4222")
         .replace("/var/lib/nats", store.to_str().unwrap())
@@ -74,7 +74,7 @@ fn the_commands_of_the_page_run() {
     };
     shell.write("bin/nothing", "");
     std::os::unix::fs::symlink(PROGRAM, queue.folder().join("bin/coordinator")).unwrap();
-    // A password that is refused is not repeated.
+    // The message of a refused connection must not contain the password.
     let wrong = queue.url().replace("nats://", "nats://fleet:hush@");
     let status = format!("coordinator fleet status --queue {wrong}");
     shell.run(&format!(
@@ -83,7 +83,7 @@ fn the_commands_of_the_page_run() {
     let list: String = (0..20).map(|n| format!("http://h{n}.test/a\n")).collect();
     shell.write("list.txt", &list);
     shell.run("gzip list.txt && mkdir -p data scratch/books");
-    // In the order of the page: feed, join, status, results.
+    // These run in the order of the page: feed, join, status, results.
     let prompts = ["queue$ coordinator", "m1$ coordinator"];
     let mut printed = Vec::new();
     for line in PAGE.lines() {
@@ -98,7 +98,7 @@ fn the_commands_of_the_page_run() {
         "{printed:?}"
     );
     assert!(printed[3].contains("stored  20"), "{printed:?}");
-    // Who comes late finds nothing to do, and ends well.
+    // A late member finds no work and exits with success.
     shell.run(between(block("[Service]"), "ExecStart=", "\n"));
     let pod = between(block("apiVersion"), "[sh, -c, \"", "\"]");
     shell.run(pod);

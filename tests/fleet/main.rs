@@ -1,6 +1,7 @@
-//! A fleet with a real nats-server and real members: whoever is killed, every URL has one outcome.
+//! A fleet with a real nats-server and real members. Every URL has one outcome, even if members are
+//! killed.
 //!
-//! They need a nats-server, in `PATH` or named by `NATS_SERVER`.
+//! The tests need nats-server, in `PATH` or named by `NATS_SERVER`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod chaos;
@@ -34,7 +35,8 @@ fn two_members_share_a_list_and_leave_when_it_is_done() {
 #[test]
 fn a_member_that_joins_late_gets_what_another_has_taken_on_and_not_started() {
     let queue = Queue::start();
-    // All are within what a member's run may have at once. Two at a time take 50 s for them.
+    // A member's run can have all of them at once, and would take 50 s with two downloads at a
+    // time.
     queue.feed(&queue.list(1000, 1000));
     let slow = ["--simulate=size=1KiB,latency=100ms"];
     let a = queue.start_member("a", &slow);
@@ -56,7 +58,7 @@ fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted
     a.wait_for(100);
     b.wait_for(100);
     b.kill();
-    // It comes back with what it had recorded, published or not.
+    // The member returns with its records, published or not.
     let b = queue.join("b");
     a.finish();
     b.finish();
@@ -66,7 +68,7 @@ fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted
 #[test]
 fn hosts_of_a_member_that_is_killed_do_not_wait_until_others_are_done() {
     let queue = Queue::start();
-    // What the other has of its own hosts by then takes its two downloads 50 s.
+    // The targets of its own hosts that `a` has by then take its two downloads 50 s.
     let (a, b) = queue.two_members_with(&["--simulate=size=1KiB,latency=100ms"]);
     queue.feed(&queue.list(6000, 2000));
     a.wait_for(20);
@@ -92,7 +94,7 @@ fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nob
     a.wait_for(50);
     a.stop();
     let b = queue.join("b");
-    // Nobody else can do what was a's.
+    // Only `b` can do the targets of `a`.
     let is_done = || queue.results()["open"] == 0;
     support::wait_until("all outcomes", is_done, || queue.results().to_string());
     a.go_on();
@@ -104,7 +106,8 @@ fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nob
 #[test]
 fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
     let queue = Queue::start();
-    // One host, so that all are in one partition. The first who asks for it waits for its body.
+    // One host, so that all URLs are in one partition. The first request for `/late` waits for its
+    // body.
     let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
     let list = queue.folder().join("list.txt");
     let lines = ["/late", "/1", "/2"].map(|path| server.url(path) + "\n");
@@ -118,7 +121,7 @@ fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
     support::wait_until("all outcomes", is_done, || queue.results().to_string());
     let of_b = queue::records(&b.log());
     b.finish();
-    // Only the coordinator stands still: its worker receives the rest now.
+    // Only the coordinator is stopped: its worker receives the rest now.
     server.release("/late");
     a.go_on();
     let log = a.log();
@@ -144,7 +147,7 @@ fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
     let files = ["a", "b"].map(|machine| queue.folder().join(machine).join(&path));
     assert_eq!(files.each_ref().map(|file| file.is_file()), [false, true]);
     queue.check(3, &["a", "b"]);
-    // It is no outcome for the member either: in another run it is downloaded.
+    // The member does not treat it as an outcome either: another run downloads the URL.
     let again = ["--run", "again"];
     let fed = queue.run("feed", &[&[list.to_str().unwrap()], &again[..]].concat());
     assert!(fed.status.success(), "{fed:?}");
@@ -193,7 +196,7 @@ fn a_body_that_is_under_way_while_the_queue_is_out_of_reach_counts_once_the_part
     let is_over = || metrics().contains("\ncoordinator_fleet_in_touch 0\n");
     support::wait_until("the end of the lease", is_over, metrics);
     queue.go_on();
-    // It has the partition again, and knows that the target is still to be done.
+    // It owns the partition again, and knows that the target is not done yet.
     let is_back = || metrics().contains("\ncoordinator_fleet_taken_on_urls 1\n");
     support::wait_until("the target", is_back, metrics);
     server.release("/late");
@@ -221,7 +224,7 @@ fn two_members_together_keep_to_one_rate() {
         .collect();
     started.sort_unstable();
     let took = started[99] - started[0];
-    // Each alone would take half of that for its share.
+    // If each member used the whole rate, this would take half as long.
     assert!(took > 4500, "{took} ms for 100 URLs");
 }
 
@@ -236,7 +239,7 @@ fn two_members_together_keep_to_one_limit_rate() {
     b.finish();
     let took = begun.elapsed();
     queue.check(128, &["a", "b"]);
-    // 5.2 s at the rate of the fleet; 2.6 s if each had all of it.
+    // 5.2 s if the members share the rate; 2.6 s if each uses the whole rate.
     assert!(took > Duration::from_millis(4200), "{took:?} for 2 MiB");
 }
 
@@ -426,7 +429,7 @@ fn what_a_folder_has_stored_is_not_fed_again() {
 #[test]
 fn a_target_that_ends_member_after_member_is_given_up_and_told_of() {
     let queue = Queue::start();
-    // One host, so that all are in one partition.
+    // One host, so that all URLs are in one partition.
     let server = Server::start().answer("/3", [Answer::Silent]);
     let list = queue.folder().join("list.txt");
     let lines: String = (0..6)
@@ -434,7 +437,8 @@ fn a_target_that_ends_member_after_member_is_given_up_and_told_of() {
         .collect();
     std::fs::write(&list, lines).unwrap();
     queue.feed(&list);
-    // Whoever asks for it ends. Ten of them in a row, behind those that had something else to publish.
+    // Each member that requests `/3` is killed. Ten of them must end in a row, not counting those
+    // that publish other outcomes.
     let mut ended = 0;
     loop {
         let mut member = queue.join_for_real("a");
@@ -474,7 +478,7 @@ fn a_server_that_does_not_sync_every_write_is_warned_of() {
     assert!(warned.contains("sync_interval: always"), "{warned}");
     assert_eq!(warned.lines().count(), 1, "{warned}");
     assert_eq!(said(&[]), "");
-    // Nobody answers there.
+    // No server listens there.
     let unknown = said(&["--queue-monitor", "http://127.0.0.1:1"]);
     assert!(
         unknown.contains("is not known: http://127.0.0.1:1/"),
@@ -483,7 +487,7 @@ fn a_server_that_does_not_sync_every_write_is_warned_of() {
     let safe = Queue::start_safe();
     let told = safe.run("status", &["--queue-monitor", &safe.monitor()]);
     assert_eq!(String::from_utf8(told.stderr).unwrap(), "");
-    // The monitor of another server tells nothing of this one.
+    // The monitoring port of another server says nothing about this one.
     let told = safe.run("status", &["--queue-monitor", &monitor]);
     let other = String::from_utf8(told.stderr).unwrap();
     assert!(other.contains("tells of another server"), "{other}");
@@ -507,7 +511,7 @@ fn who_watches_is_told_until_all_is_done() {
 fn who_watches_a_member_sees_its_share_of_the_fleet() {
     let queue = Queue::start();
     let list = queue.list(300, 30);
-    // Nothing is fed yet: it waits.
+    // Nothing is fed yet, so the member waits.
     let member = queue.start_member("a", &["--simulate", "--listen", "unix:socket"]);
     let metrics = || queue.ask("/metrics");
     for line in [

@@ -1,4 +1,4 @@
-//! A real nats-server, and the program's `fleet` commands against it.
+//! A real nats-server, and the program's `fleet` commands with it.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use crate::support::wait;
 
-/// The program.
+/// Path of the program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
-/// Returns the server: `NATS_SERVER`, or the one in `PATH`. Without one the tests fail: they are
-/// built only with the feature `fleet`, and would otherwise pass without having tested anything.
+/// Returns the path of the server: `NATS_SERVER`, or the one in `PATH`. Panics if there is none:
+/// the tests are built only with the feature `fleet`, and must not pass without testing anything.
 pub fn program() -> PathBuf {
     if let Some(named) = std::env::var_os("NATS_SERVER") {
         return named.into();
@@ -28,7 +28,7 @@ pub fn program() -> PathBuf {
         .expect("there is no nats-server in PATH, and NATS_SERVER names none")
 }
 
-/// A nats-server with a folder of its own, and room for members beside it.
+/// A nats-server with its own folder, which also holds the folders of members.
 pub struct Queue {
     folder: TempDir,
     pub server: Child,
@@ -47,7 +47,7 @@ impl Queue {
         Self::start_as(|store| settings(store, "sync_interval: always"))
     }
 
-    /// Starts a server with these settings, given the folder that it may keep its files in.
+    /// Starts a server with the settings that `config` returns for its folder.
     pub fn start_as(config: impl Fn(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = config(&folder.path().join("store"));
@@ -61,12 +61,12 @@ impl Queue {
         }
     }
 
-    /// Where the server tells of itself.
+    /// Returns the address of the server's monitoring port.
     pub fn monitor(&self) -> String {
         format!("http://127.0.0.1:{}", self.monitor)
     }
 
-    /// Watches the fleet until all is done.
+    /// Runs `fleet status --watch` until the list is done.
     pub fn watch(&self) -> Child {
         self.command("status")
             .arg("--watch")
@@ -75,7 +75,7 @@ impl Queue {
             .unwrap()
     }
 
-    /// Kills the server, and starts it again with what it has on disk, at the same port.
+    /// Kills the server and restarts it with its data on disk, on the same port.
     pub fn crash(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
@@ -84,7 +84,7 @@ impl Queue {
         (self.server, [_, self.monitor]) = serve(&program, self.folder.path(), port);
     }
 
-    /// The server stands still.
+    /// Suspends the server.
     pub fn stop(&self) {
         signal(&self.server, Signal::STOP);
     }
@@ -93,7 +93,8 @@ impl Queue {
         signal(&self.server, Signal::CONT);
     }
 
-    /// What a member says that was started with `--listen unix:socket`; nothing if it does not listen.
+    /// Sends a request to a member that was started with `--listen unix:socket`, and returns the
+    /// answer. Returns an empty text if the member does not listen.
     pub fn ask(&self, path: &str) -> String {
         let Ok(mut stream) = UnixStream::connect(self.folder().join("socket")) else {
             return String::new();
@@ -113,7 +114,7 @@ impl Queue {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// A list of so many URLs, of so many hosts.
+    /// Writes a list of `urls` URLs on `hosts` hosts.
     pub fn list(&self, urls: usize, hosts: usize) -> PathBuf {
         let lines = (0..urls).map(|n| format!("http://h{}.test/{n}\n", n % hosts));
         let path = self.folder().join(format!("list-{urls}-{hosts}.txt"));
@@ -140,7 +141,7 @@ impl Queue {
         assert!(fed.status.success(), "{fed:?}");
     }
 
-    /// Starts a feeder that reads what it is given.
+    /// Starts a feeder that reads the list from its standard input.
     pub fn feeder(&self) -> Child {
         self.command("feed")
             .arg("-")
@@ -150,12 +151,12 @@ impl Queue {
             .unwrap()
     }
 
-    /// Starts a member; its files are in the folder of its name.
+    /// Starts a member. Its files are in the folder with its name.
     pub fn join(&self, machine: &str) -> Member {
         self.start_member(machine, &["--simulate=size=1KiB,latency=20ms"])
     }
 
-    /// The same with servers that are none of the program's own.
+    /// Starts a member that uses real servers instead of the built-in origin.
     pub fn join_for_real(&self, machine: &str) -> Member {
         self.start_member(machine, &[])
     }
@@ -164,7 +165,7 @@ impl Queue {
         self.start_told(machine, &[&["--quiet"], arguments].concat())
     }
 
-    /// The same, of one that says how it went.
+    /// Starts a member that prints its messages.
     pub fn start_told(&self, machine: &str, arguments: &[&str]) -> Member {
         let mut command = self.command("join");
         let child = command
@@ -184,19 +185,20 @@ impl Queue {
         }
     }
 
-    /// Two members that own half of the partitions each: whatever is fed then, both have a share.
+    /// Starts two members and waits until each owns half of the partitions, so that both get a
+    /// share of what is fed later.
     pub fn two_members(&self) -> (Member, Member) {
         self.two_members_with(&["--simulate=size=1KiB,latency=20ms"])
     }
 
-    /// The same, with these options.
+    /// Does the same with these options.
     pub fn two_members_with(&self, arguments: &[&str]) -> (Member, Member) {
         let members = self.members(&["a", "b"], arguments);
         let [a, b] = members.try_into().unwrap_or_else(|_| unreachable!("two"));
         (a, b)
     }
 
-    /// Starts members, and waits until they own the same number of partitions each.
+    /// Starts members and waits until all own the same number of partitions.
     pub fn members(&self, machines: &[&str], arguments: &[&str]) -> Vec<Member> {
         let start = |machine: &&str| self.start_member(machine, arguments);
         let members = machines.iter().map(start).collect();
@@ -213,14 +215,14 @@ impl Queue {
         members
     }
 
-    /// What `fleet results` tells.
+    /// Returns the output of `fleet results`.
     pub fn results(&self) -> Value {
         let told = self.run("results", &["--json"]);
         serde_json::from_slice(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"))
     }
 
-    /// Checks the member's files and the results: every URL of the list once, and nothing else.
-    /// Shares no code with the fleet.
+    /// Checks the members' files and the results: every URL of the list counts once, and there are
+    /// no others. Shares no code with the fleet.
     pub fn check(&self, urls: usize, members: &[&str]) {
         let export = self.folder().join("export.jsonl");
         let told = self.run("results", &["--export", export.to_str().unwrap()]);
@@ -246,7 +248,7 @@ impl Queue {
         self.check_copies(members, &counted);
     }
 
-    /// Checks that every file beside those that count is reported.
+    /// Checks that every additional file is reported.
     fn check_copies(&self, members: &[&str], counted: &BTreeSet<(String, String)>) {
         let results = self.results();
         let told: BTreeSet<_> = results["redundant_files"]
@@ -283,7 +285,7 @@ fn settings(store: &Path, more: &str) -> String {
     format!("jetstream {{ store_dir: {store:?}, {more} }}")
 }
 
-/// The records of a run log, as far as they are whole.
+/// Returns the complete records of a run log.
 pub fn records(log: &Path) -> Vec<Value> {
     let log = std::fs::read_to_string(log).unwrap();
     let whole = log
@@ -294,7 +296,7 @@ pub fn records(log: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// When each URL of a run log was begun, in milliseconds.
+/// Returns the start time of each URL in a run log, in milliseconds.
 pub fn started_ms(log: &Path) -> Vec<i64> {
     let started = |record: Value| {
         let at: jiff::Timestamp = text(&record["started"]).parse().unwrap();
@@ -303,7 +305,7 @@ pub fn started_ms(log: &Path) -> Vec<i64> {
     records(log).into_iter().map(started).collect()
 }
 
-/// The partition of each URL of a run log.
+/// Returns the partition of each URL in a run log.
 pub fn partitions(log: &Path) -> Vec<u64> {
     let partition = |record: Value| record["fleet"]["partition"].as_u64().unwrap();
     records(log).into_iter().map(partition).collect()
@@ -317,7 +319,7 @@ fn signal(child: &Child, signal: Signal) {
     rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// A server that is ready, and its ports: for clients, and for those who ask how it is.
+/// Starts a server, waits until it is ready, and returns it with its client and monitoring ports.
 fn serve(program: &Path, folder: &Path, port: i32) -> (Child, [u16; 2]) {
     let mut server = Command::new(program)
         .args(["--addr", "127.0.0.1", "--http_port", "-1"])
@@ -344,31 +346,31 @@ fn serve(program: &Path, folder: &Path, port: i32) -> (Child, [u16; 2]) {
             break;
         }
     }
-    // What it says from now on is of no interest, but must go somewhere.
+    // Later output is discarded, but the pipe must not fill up.
     std::thread::spawn(move || lines.for_each(drop));
     assert!(!ports.contains(&0), "it says where it listens");
     (server, ports)
 }
 
-/// A member that runs.
+/// A running member.
 pub struct Member {
     child: Child,
     log: PathBuf,
 }
 
 impl Member {
-    /// Its run log.
+    /// Returns the path of its run log.
     pub fn log(&self) -> PathBuf {
         self.log.clone()
     }
 
-    /// How many URLs it has recorded.
+    /// Returns the number of URLs that it has recorded.
     pub fn recorded(&self) -> usize {
         let log = std::fs::read(&self.log).unwrap_or_default();
         log.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    /// Waits until it has ended, or something holds: whether it still runs then.
+    /// Waits until it has ended or `holds` returns true. Returns whether it still runs.
     pub fn runs_until(&mut self, mut holds: impl FnMut() -> bool) -> bool {
         wait(
             "the member's end, or more",
@@ -380,7 +382,7 @@ impl Member {
         )
     }
 
-    /// Waits until it has recorded so many.
+    /// Waits until it has recorded this many URLs.
     pub fn wait_for(&self, records: usize) {
         wait(
             "records",
@@ -402,7 +404,7 @@ impl Member {
         signal(&self.child, Signal::CONT);
     }
 
-    /// Waits for its end, which must be a good one; returns what it has said.
+    /// Waits until it exits, asserts that it succeeded, and returns its output.
     pub fn finish(mut self) -> String {
         let ended = wait(
             "the member's end",

@@ -1,13 +1,13 @@
-//! The simulator of the lease protocol: members in virtual time with clocks that drift, a network that
-//! loses, delays and doubles messages, members that are killed and paused, and a store that stops and
-//! loses its last writes. What must hold is checked at every act of a member.
+//! The simulator of the lease protocol. Members run in virtual time with clocks that drift. The
+//! network loses, delays and duplicates messages, members are killed and paused, and the store
+//! stops and loses its last writes. The invariants are checked at every act of a member.
 //!
 //! ```text
 //! FLEET_SEEDS=1000000 cargo test --release --test fleet_simulator
 //! FLEET_FIRST=17 FLEET_SEEDS=1 cargo test --test fleet_simulator      # seed 17 alone
 //! ```
 //!
-//! A failing seed is run again with its trace printed.
+//! If a seed fails, it runs again and its trace is printed.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
 
@@ -43,7 +43,7 @@ fn one_owner_acts_on_a_partition_and_every_partition_is_owned_in_the_end() {
         }
     };
     println!("{seen:?}");
-    // A simulator in which nothing happens proves nothing.
+    // The faults must actually happen, or the test shows nothing.
     if count >= 1000 {
         assert!(
             seen.takeovers > 0 && seen.fenced > 0 && seen.expired > 0,

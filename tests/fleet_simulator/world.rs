@@ -1,8 +1,9 @@
-//! Members, network and store in virtual time, and what must hold.
+//! Members, network and store in virtual time, and the invariants.
 //!
-//! The store holds the table, which can be set back to an earlier state with its revision, and the
-//! chain of each partition, which keeps what it acknowledged: a `begin` of an owner, or the outcome of
-//! a task, each appended only if nothing else was appended since the owner looked.
+//! The store holds the table and the chain of each partition. The table can be set back to an
+//! earlier state and revision. A chain keeps what it acknowledged: an owner's `begin` or the
+//! outcome of a task. Each is appended only if nothing was appended since the owner last read the
+//! chain.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -17,14 +18,14 @@ type Time = u64;
 
 const SECOND: Time = 1_000_000;
 const LEASE: Time = 10 * SECOND;
-/// Until then faults happen.
+/// End of the time in which faults happen.
 const FAULTS: Time = 70 * SECOND;
-/// Then everything must have settled.
+/// Time at which everything must have settled.
 const SETTLED: Time = FAULTS + 70 * SECOND;
-/// And by then everybody must have left who is asked to when all is settled.
+/// Time at which all members must have left. They are asked to leave at `SETTLED`.
 const LEFT: Time = SETTLED + 40 * SECOND;
 
-/// What happened in runs, to be sure that something did.
+/// Counts of events in the runs, which show that the faults have happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub takeovers: u64,
@@ -44,7 +45,7 @@ impl Seen {
     }
 }
 
-/// How one simulated fleet is set up. A pure function of the seed.
+/// The parameters of one simulated fleet, a pure function of the seed.
 #[derive(Debug)]
 struct Scenario {
     members: usize,
@@ -53,14 +54,14 @@ struct Scenario {
     lost: f64,
     doubled: f64,
     late: f64,
-    /// How far the rate of a clock may be off.
+    /// Largest relative error of a clock's rate.
     drift: f64,
     kills: f64,
     pauses: f64,
-    /// A member's messages are lost for a while, both ways.
+    /// Periods in which all messages to and from a member are lost.
     cuts: f64,
     outages: f64,
-    /// The store loses its last writes.
+    /// Losses of the store's last writes.
     forgets: f64,
     leaves: f64,
 }
@@ -68,40 +69,41 @@ struct Scenario {
 /// The chain of a partition.
 #[derive(Clone, Copy, Debug, Default)]
 struct Chain {
-    /// Counts up with everything that is appended.
+    /// Number of messages.
     tail: u64,
-    /// The `begin` that is followed by nobody else's.
+    /// The last `begin`.
     epoch: u64,
-    /// Tasks with an outcome.
+    /// Number of tasks with an outcome.
     done: u32,
 }
 
-/// What an owner does with a partition.
+/// An owner's work on a partition.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     claim: Claim,
     draining: bool,
-    /// Its own `begin`, once it is known; and what the chain's end was when it looked.
+    /// The sequence number of its own `begin`, once it is known; then the end of the chain when it
+    /// was last read.
     epoch: Option<u64>,
     tail: u64,
     /// The next task.
     next: u32,
-    /// It has acted on `next`, and the outcome is to be appended.
+    /// Whether it has acted on `next` and must append the outcome.
     acted: bool,
-    /// Counts the steps, so that an old timer does nothing.
+    /// Number of the current step. A timer with another number has no effect.
     step: u64,
 }
 
 #[derive(Debug)]
 struct Member {
     lease: Lease,
-    /// Which process of this machine.
+    /// Number of the current process of this machine.
     life: u64,
     alive: bool,
     left: bool,
     paused_until: Time,
     cut_until: Time,
-    /// When it is told the time next.
+    /// Time of the next wakeup.
     wake: Time,
     rate: f64,
     offset: f64,
@@ -112,18 +114,18 @@ struct Member {
 enum Request {
     Read(Op),
     Write(Op, Revision, Table),
-    /// Looks at a chain.
+    /// Reads a chain.
     Look(Partition, Claim),
     /// Appends a `begin`.
     Begin(Partition, Claim, u64),
-    /// Appends an outcome: of which epoch, over which tail.
+    /// Appends an outcome, with its epoch, the expected tail and the task.
     Append(Partition, Claim, u64, u64, u32),
 }
 
 #[derive(Clone, Debug)]
 enum Answer {
     Lease(Event),
-    /// The chain as it is, or as it has become.
+    /// The chain after the request.
     Chain(Partition, Claim, Chain),
     /// Nothing was appended.
     Moved(Partition, Claim),
@@ -131,7 +133,7 @@ enum Answer {
 
 #[derive(Clone, Debug)]
 enum Happening {
-    /// It is the one that was planned for then.
+    /// A planned wakeup, with its time.
     Wake(Time),
     Step(Partition, Claim, u64),
     AtStore(Request),
@@ -158,10 +160,10 @@ pub struct World {
     history: VecDeque<(u64, Table)>,
     store_stopped_until: Time,
     chains: Vec<Chain>,
-    /// Task by partition, task and epoch: nothing is done twice within an epoch.
+    /// Partition, task and epoch of each act. No act is repeated within an epoch.
     acts: BTreeSet<(Partition, u32, u64)>,
     seen: Seen,
-    /// Somebody was there when all had settled.
+    /// Whether a member was running at `SETTLED`.
     stayed: bool,
     tracing: bool,
     pub trace: Vec<String>,
@@ -322,8 +324,8 @@ impl World {
             .find(|member| member.alive && !member.left)
         {
             Some(member) => Err(format!("a member has not left: {:?}", member.lease)),
-            // What the store has forgotten may be that one has left; and of one that was killed only
-            // those who stay can say so.
+            // A row may stay if the store lost the write that removed it, or if no member was left
+            // to remove a killed one.
             None if self.table.members.is_empty() || self.seen.losses > 0 || !self.stayed => {
                 Ok(self.seen)
             }
@@ -392,7 +394,7 @@ impl World {
             return Ok(());
         }
         if state.paused_until > self.now {
-            // It finds what came meanwhile when it runs again, in whatever order.
+            // When it resumes, it receives the events of the pause in any order.
             let at = state.paused_until + self.rng.u64(..1000);
             self.plan(at, member, happening);
             return Ok(());
@@ -436,7 +438,7 @@ impl World {
         Duration::from_micros((offset + self.now as f64 * rate) as u64)
     }
 
-    /// When the member's clock shows `moment`.
+    /// Returns the true time at which the member's clock shows `moment`.
     fn true_time(&self, member: usize, moment: Moment) -> Time {
         let Member { rate, offset, .. } = self.members[member];
         let at = ((moment.as_micros() as f64 - offset) / rate).ceil() as u64;
@@ -458,7 +460,7 @@ impl World {
         self.tell(member, Event::Tick);
     }
 
-    /// Tells a member's lease, and does what it wants done.
+    /// Passes an event to a member's lease and carries out the actions.
     fn tell(&mut self, member: usize, event: Event) {
         let now = self.local(member);
         let was_valid = self.members[member].lease.valid();
@@ -519,7 +521,7 @@ impl World {
         }
     }
 
-    /// The next step of a work, unless something else makes it first.
+    /// Plans the next step of the work. This replaces a step that was planned earlier.
     fn later(&mut self, member: usize, partition: Partition, claim: Claim) {
         let after = SECOND / 2 + self.rng.u64(..SECOND);
         if let Some(work) = self.members[member].works.get_mut(&partition) {
@@ -561,7 +563,7 @@ impl World {
             return Ok(());
         };
         if work.acted {
-            // No answer came: whether it was appended, the chain tells.
+            // There was no answer: the chain shows whether the outcome was appended.
             self.request(member, Request::Look(partition, claim));
         } else if work.draining {
             self.drained(member, partition, claim);
@@ -589,7 +591,8 @@ impl World {
         self.tell(member, Event::Drained { partition, claim });
     }
 
-    /// Nobody else may act on the partition now, as clocks have it; unless the store has forgotten.
+    /// Checks that the member has a lease. Unless the store has lost writes, also checks that no
+    /// other member may act on the partition now.
     fn check_act(&self, member: usize, partition: Partition) -> Result<(), String> {
         let valid = self.members[member].lease.valid();
         if valid.is_none_or(|valid| valid <= self.local(member)) {
@@ -614,7 +617,7 @@ impl World {
             return;
         };
         let Some(epoch) = work.epoch else {
-            // Nothing of its own is in the chain: a `begin` comes after what is there.
+            // It has not begun yet. Its `begin` goes to the end of the chain.
             if !work.draining {
                 self.request(member, Request::Begin(partition, claim, chain.tail));
             }
@@ -626,7 +629,7 @@ impl World {
             return;
         }
         if chain.tail < work.tail {
-            // It was said before what is known already.
+            // This answer is older than the known state.
             return;
         }
         work.tail = chain.tail;
@@ -642,7 +645,7 @@ impl World {
         }
     }
 
-    /// Sends a request, as well as the network does.
+    /// Sends a request, with the faults of the network.
     fn request(&mut self, member: usize, request: Request) {
         for at in self.deliveries(member) {
             self.plan(at, member, Happening::AtStore(request.clone()));
@@ -705,7 +708,8 @@ impl World {
                     chain.epoch = chain.tail;
                     self.seen.takeovers += u64::from(chain.epoch > 1);
                     let chain = *chain;
-                    // The answer is what makes it the owner's; without one it begins again.
+                    // The member becomes the owner only if the answer arrives; otherwise it begins
+                    // again.
                     self.note(|| format!("{partition:?} is begun by {member}: {chain:?}"));
                     return self.begun(member, life, partition, claim, chain);
                 }
@@ -726,7 +730,7 @@ impl World {
         self.answer(member, life, answer);
     }
 
-    /// Tells a member that its `begin` is in the chain.
+    /// Notifies a member that its `begin` is in the chain.
     fn begun(
         &mut self,
         member: usize,

@@ -2,7 +2,7 @@
 //! happened to the list.
 //!
 //! ```text
-//!   plan -- list, injections --> supervise -- members, feeder, queue --> (all members have finished)
+//!   plan -- list, injections --> supervise -- members, feeder, queue --> (all members done)
 //!                                 |                                              |
 //!       origins, their journals, folders, messages of the queue  ---->  check --> report
 //! ```
