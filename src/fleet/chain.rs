@@ -7,8 +7,7 @@
 //! ```
 //!
 //! A message holds outcomes and how far the partition is done, so that one write commits both. Only
-//! the first line of a task counts. This module holds an owner's knowledge of the chain. It is
-//! pure.
+//! the first line of a task counts. This module is pure: it holds what an owner knows of the chain.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,7 +23,7 @@ const FRUITLESS: u32 = 2;
 /// Number of owners that may end while they try a target alone, before the target is given up.
 const TRIALS: u32 = 8;
 
-/// Number of open frames of a partition: the next one is ready when one is done.
+/// Largest number of open frames of a partition: the next one is ready when one is done.
 pub const FRAMES: usize = 2;
 
 /// Bytes of outcomes in one message. A single line may be longer.
@@ -209,7 +208,7 @@ pub struct Progress {
     done: BTreeMap<u64, u64>,
     /// Outcomes that are not in the chain.
     waiting: BTreeMap<u64, String>,
-    /// The tasks of the message in flight; then its floor and its trial.
+    /// The tasks of the message in flight, followed by its floor and its trial.
     sent: Vec<u64>,
     on_its_way: Option<(Floor, Option<Trial>)>,
     /// Number of frames whose targets must still be tried one at a time.
@@ -294,8 +293,7 @@ impl Progress {
         task < self.floor.tasks || self.done.contains_key(&task) || self.waits(task)
     }
 
-    /// Prepares to leave in an orderly way. An owner without work must not count as one that
-    /// failed.
+    /// Prepares to leave in an orderly way. An owner without work must not count as failed.
     pub fn leave(&mut self) {
         self.ends = self.tail == self.epoch;
     }

@@ -1,5 +1,4 @@
-//! Frames, which hold targets of one partition in one message, and the mapping of hosts to
-//! partitions.
+//! Frames, and the mapping of hosts to partitions. A frame is a message with targets of one partition.
 //!
 //! ```text
 //! {"v":1,"first":512,"count":2,"keys":"9f…"}      the head

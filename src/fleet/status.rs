@@ -1,5 +1,5 @@
-//! `coordinator fleet status` shows the members and the progress of the list. `coordinator fleet
-//! drain` makes members leave.
+//! `coordinator fleet status` shows the members and the progress of the list.
+//! `coordinator fleet drain` makes members leave.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};

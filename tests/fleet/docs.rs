@@ -8,7 +8,7 @@ use crate::queue::{PROGRAM, Queue};
 
 const PAGE: &str = include_str!("../../docs/fleet.md");
 
-/// Returns the first block of the page that begins with `begin`, up to its end.
+/// Returns the text of the page from `begin` to the end of its block.
 fn block(begin: &str) -> &'static str {
     let at = PAGE.find(begin).unwrap();
     let rest = &PAGE[at..];

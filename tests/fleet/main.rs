@@ -35,8 +35,7 @@ fn two_members_share_a_list_and_leave_when_it_is_done() {
 #[test]
 fn a_member_that_joins_late_gets_what_another_has_taken_on_and_not_started() {
     let queue = Queue::start();
-    // A member's run can have all of them at once, and would take 50 s with two downloads at a
-    // time.
+    // A member's run can have all of them at once. Two downloads at a time take 50 s for them.
     queue.feed(&queue.list(1000, 1000));
     let slow = ["--simulate=size=1KiB,latency=100ms"];
     let a = queue.start_member("a", &slow);
@@ -68,7 +67,7 @@ fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted
 #[test]
 fn hosts_of_a_member_that_is_killed_do_not_wait_until_others_are_done() {
     let queue = Queue::start();
-    // The targets of its own hosts that `a` has by then take its two downloads 50 s.
+    // By then, `a` has so many targets of its own hosts that two downloads at a time take 50 s.
     let (a, b) = queue.two_members_with(&["--simulate=size=1KiB,latency=100ms"]);
     queue.feed(&queue.list(6000, 2000));
     a.wait_for(20);
@@ -487,7 +486,7 @@ fn a_server_that_does_not_sync_every_write_is_warned_of() {
     let safe = Queue::start_safe();
     let told = safe.run("status", &["--queue-monitor", &safe.monitor()]);
     assert_eq!(String::from_utf8(told.stderr).unwrap(), "");
-    // The monitoring port of another server says nothing about this one.
+    // The monitoring port of another server does not report on this one.
     let told = safe.run("status", &["--queue-monitor", &monitor]);
     let other = String::from_utf8(told.stderr).unwrap();
     assert!(other.contains("tells of another server"), "{other}");

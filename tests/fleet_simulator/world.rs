@@ -71,7 +71,7 @@ struct Scenario {
 struct Chain {
     /// Number of messages.
     tail: u64,
-    /// The last `begin`.
+    /// Sequence number of the last `begin`.
     epoch: u64,
     /// Number of tasks with an outcome.
     done: u32,
@@ -82,8 +82,8 @@ struct Chain {
 struct Work {
     claim: Claim,
     draining: bool,
-    /// The sequence number of its own `begin`, once it is known; then the end of the chain when it
-    /// was last read.
+    /// The sequence number of its own `begin`, once it is known, followed by the last known end of
+    /// the chain.
     epoch: Option<u64>,
     tail: u64,
     /// The next task.
@@ -163,7 +163,7 @@ pub struct World {
     /// Partition, task and epoch of each act. No act is repeated within an epoch.
     acts: BTreeSet<(Partition, u32, u64)>,
     seen: Seen,
-    /// Whether a member was running at `SETTLED`.
+    /// Whether a member was running when everything had settled.
     stayed: bool,
     tracing: bool,
     pub trace: Vec<String>,

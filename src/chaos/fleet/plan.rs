@@ -11,7 +11,7 @@ use crate::chaos::faults::Fault;
 use crate::chaos::plan::{HOSTS, Plan, PlanError, URLS, What, moment, shuffled, tasks, what};
 use crate::cli::chaos::ChaosArgs;
 
-/// Lease of a member (`--lease`).
+/// Time for which a member may be out of touch with the queue (`--lease`).
 pub const LEASE: Duration = Duration::from_secs(2);
 
 /// Limit of simultaneous downloads from one host, for the whole fleet.
@@ -40,7 +40,7 @@ pub struct FleetPlan {
 pub struct Injection {
     /// Number of complete bodies that the origins must have served before.
     pub after: u64,
-    /// Index of the member. If that one is not running, the next one that runs is used.
+    /// Index of the member. If that one does not run undisturbed, the next one that does is used.
     pub member: usize,
     /// The kind of fault.
     pub what: Befalls,

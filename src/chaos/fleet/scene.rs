@@ -57,7 +57,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// Fails if one of these steps fails.
+    /// Fails if the folder or the list cannot be written, or if an origin cannot be started.
     pub fn set(plan: &FleetPlan) -> Result<Self, ChaosError> {
         let (folder, temporary) = folder(plan.common.keep.as_deref())?;
         let port = Port::default();

@@ -196,7 +196,7 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Injects the next fault if it is due, into a member that runs undisturbed.
+    /// Injects the next fault if it is due and its target runs undisturbed.
     fn strike(&mut self) -> io::Result<()> {
         let complete = self.watch.complete();
         let now = Instant::now();

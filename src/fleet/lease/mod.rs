@@ -37,9 +37,9 @@
 //! beats has not changed for [`Timing::patience`]. The other member counts on its own clock, from
 //! its first read of that count, and takes them only by a compare-and-swap of the table that holds
 //! that count. So the write that renewed the lease was sent before the other member began to count.
-//! If clock rates are wrong by at most r, two members never act on one partition if `patience * (1
-//! - r) >= lease * (1 + r)`. With the patience that [`Timing::new`] sets, this holds for r up to 5
-//! %.
+//! If clock rates are wrong by at most r, two members never act on one partition if
+//! `patience * (1 - r) >= lease * (1 + r)`. With the patience that [`Timing::new`] sets, this holds
+//! for r up to 5 %.
 //!
 //! This assumes that clocks do not stop and that the store keeps what it has acknowledged. If an
 //! assumption fails, the fence decides: outcomes are appended to the chain of a partition by
@@ -58,7 +58,7 @@ pub type Moment = Duration;
 /// The durations of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Time for which a member may act after it has renewed its lease.
+    /// Time for which a member may act after it has sent a renewal of its lease.
     pub lease: Duration,
     /// Time without a change of a member's beats after which others take its partitions.
     pub patience: Duration,

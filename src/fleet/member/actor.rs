@@ -1,8 +1,8 @@
 //! The member's thread that uses the queue. It carries out the actions of the lease, passes targets
 //! to the run and publishes outcomes to the chains.
 //!
-//! It is one async task with one inbox. Requests to the queue run concurrently and answer into the
-//! inbox.
+//! It is one async task with one inbox. Requests to the queue run concurrently, and their answers go
+//! to the inbox.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -687,8 +687,7 @@ impl Actor {
         }
     }
 
-    /// Requests the state of the whole fleet. Asks about each partition only while the member is
-    /// idle.
+    /// Requests the state of the fleet. Asks about each partition only while the member is idle.
     fn look(&mut self) {
         self.looking = true;
         let queue = self.queue.clone();

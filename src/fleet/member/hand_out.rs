@@ -19,7 +19,7 @@ const FEWEST_OF_EACH: usize = 16;
 /// Longest time between two targets of the fleet: a year.
 const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Delay up to which a late target does not delay the targets after it (`--rate`).
+/// Largest delay that later targets make up for (`--rate`).
 const LATE: Duration = Duration::from_millis(20);
 
 /// A target that the run has.
@@ -177,7 +177,7 @@ impl HandOut {
         }
         let share = f64::from(PARTITIONS) / all.len().max(1) as f64;
         let spacing = self.spacing.mul_f64(share);
-        // A small delay can be made up.
+        // Later targets make up for a small delay.
         let earliest = now.checked_sub(LATE).unwrap_or(now);
         self.next_target = self.next_target.max(earliest);
         let limit = self.limit(all);

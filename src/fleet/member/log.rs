@@ -18,7 +18,7 @@ use crate::run::log::{Layout, Log, Outcome};
 /// Number of bytes per read. A line may be longer.
 const PIECE: usize = 256 * 1024;
 
-/// Length in bytes above which a line is not read.
+/// Number of bytes in which a line must end. Reading stops before a longer line.
 const LONGEST: usize = 4 * 1024 * 1024;
 
 /// The fields of a line that are used here.
@@ -179,7 +179,7 @@ impl OwnLog {
     }
 }
 
-/// Calls `tell` for each target that is stored according to the run log in a folder.
+/// Calls `tell` for each target that is done according to the run log in a folder.
 ///
 /// # Errors
 ///

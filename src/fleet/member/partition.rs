@@ -34,7 +34,7 @@ pub(super) struct Held {
     pub(super) appending: bool,
     /// Time since which outcomes wait.
     pub(super) waiting_since: Option<Instant>,
-    /// Earliest time of the next request to the chain.
+    /// Earliest time of the next append to the chain.
     pub(super) not_before: Instant,
     /// Earliest time of the next request for a frame. It is in the future if there was no frame.
     pub(super) no_frame_before: Instant,
