@@ -1,4 +1,4 @@
-//! Frames, and the mapping of hosts to partitions. A frame is a message with targets of one partition.
+//! Frames, each a message with targets of one partition, and the mapping of hosts to partitions.
 //!
 //! ```text
 //! {"v":1,"first":512,"count":2,"keys":"9f…"}      the head

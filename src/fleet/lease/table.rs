@@ -64,8 +64,8 @@ impl Table {
             .map(|(partition, _)| partition)
     }
 
-    /// Returns how many partitions `session` should own. Members that stay have equal shares, and the
-    /// first of them get one more if there is a remainder.
+    /// Returns how many partitions `session` should own. Members that stay have equal shares. If
+    /// there is a remainder, the first of them get one more.
     #[must_use]
     pub fn share(&self, session: Session) -> usize {
         let mut staying = self.members.iter().filter(|(_, row)| !row.leaving);

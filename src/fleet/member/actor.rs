@@ -1,8 +1,8 @@
 //! The member's thread that uses the queue. It carries out the actions of the lease, passes targets
 //! to the run and publishes outcomes to the chains.
 //!
-//! It is one async task with one inbox. Requests to the queue run concurrently, and their answers go
-//! to the inbox.
+//! It is one async task with one inbox. Requests to the queue run concurrently. Their answers go to
+//! the inbox.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;

@@ -32,8 +32,8 @@ use hand_out::HandOut;
 use log::OwnLog;
 pub(super) use log::each_done;
 
-/// Number of targets that the core keeps ready per concurrent download, and the minimum in total. The
-/// hosts of a partition that was taken over wait behind these targets.
+/// Number of targets that the core keeps ready per concurrent download, and the minimum in total.
+/// The hosts of a partition that was taken over wait behind these targets.
 const LOOKAHEAD: usize = 4;
 const LEAST_LOOKAHEAD: usize = 16;
 
