@@ -1,4 +1,4 @@
-//! The targets of a fleet that this member may place, and until when.
+//! The targets of a fleet that this member may place, and the end of this permission.
 //!
 //! The fleet sets them. The placement checks them just before it renames a file.
 
@@ -31,7 +31,7 @@ impl Fence {
         state.until.is_some_and(|until| boot_time() < until) && state.granted.contains(&target)
     }
 
-    /// Sets until when granted targets may be placed.
+    /// Sets the time since boot until which granted targets may be placed.
     pub fn set_until(&self, until: Option<Duration>) {
         self.lock().until = until;
     }
@@ -58,7 +58,7 @@ impl Fence {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is whole in itself, so a panic elsewhere does not matter.
+        // Each change is a single operation, so the state stays valid if a holder of the lock panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,7 +38,7 @@ pub struct FleetPlan {
 /// A planned fault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Injection {
-    /// Number of complete bodies that the origins must have served before.
+    /// Number of complete bodies that the origins serve before the fault.
     pub after: u64,
     /// Index of the member. If that one does not run undisturbed, the next one that does is used.
     pub member: usize,
