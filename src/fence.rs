@@ -58,7 +58,7 @@ impl Fence {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is a single operation, so the state stays valid if a holder of the lock panics.
+        // Each change is a single operation, so the state stays valid if a lock holder panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
