@@ -72,7 +72,7 @@ pub enum Round {
     Timed(u32),
 }
 
-/// Reported before each run.
+/// The progress before a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     /// The next case.

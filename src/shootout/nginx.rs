@@ -36,7 +36,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx in one process, with its files in `folder`, or returns `None` if it is not installed.
+    /// Starts nginx in one process, with its files in `folder`. Returns `None` if it is not
+    /// installed.
     ///
     /// # Errors
     ///

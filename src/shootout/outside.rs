@@ -186,7 +186,7 @@ struct Peer {
     command: &'static str,
 }
 
-/// All have the same settings.
+/// The peers, all with the same settings.
 const PEERS: [Peer; 4] = [
     Peer {
         program: "curl",
