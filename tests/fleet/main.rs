@@ -10,7 +10,6 @@ mod queue;
 mod support;
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
 
 use queue::Queue;
 use serde_json::{Value, json};
@@ -213,14 +212,7 @@ fn two_members_together_keep_to_one_rate() {
     a.finish();
     b.finish();
     queue.check(100, &["a", "b"]);
-    let logs = ["a", "b"].map(|name| queue.folder().join(name));
-    let mut started: Vec<_> = logs
-        .iter()
-        .map(|folder| folder.join(".coordinator/results.jsonl"))
-        .flat_map(|log| queue::started_ms(&log))
-        .collect();
-    started.sort_unstable();
-    let took = started[99] - started[0];
+    let took = queue.span_ms(&["a", "b"]);
     // Each alone would take half of that for its share.
     assert!(took > 4500, "{took} ms for 100 URLs");
 }
@@ -230,14 +222,13 @@ fn two_members_together_keep_to_one_limit_rate() {
     let queue = Queue::start();
     let limited = ["--simulate=size=16KiB", "--limit-rate", "400000"];
     let (a, b) = queue.two_members_with(&limited);
-    let begun = Instant::now();
     queue.feed(&queue.list(128, 128));
     a.finish();
     b.finish();
-    let took = begun.elapsed();
     queue.check(128, &["a", "b"]);
-    // 5.2 s at the rate of the fleet; 2.6 s if each had all of it.
-    assert!(took > Duration::from_millis(4200), "{took:?} for 2 MiB");
+    let took = queue.span_ms(&["a", "b"]);
+    // At the rate of the fleet, 2 MiB take 5.2 s. If each member had all of it, 2.6 s.
+    assert!(took > 4200, "{took} ms for 2 MiB");
 }
 
 #[test]
@@ -259,10 +250,8 @@ fn two_members_do_not_work_in_one_folder() {
     let metrics = || queue.ask("/metrics");
     let works = || metrics().contains("\ncoordinator_fleet_partitions 256\n");
     support::wait_until("a member at work", works, metrics);
-    let member = ["--machine", "b", "--output", "a", "--lease", "2s"];
-    let joined = queue.run("join", &[&member[..], &["--simulate"]].concat());
-    let said = String::from_utf8(joined.stderr).unwrap();
-    assert_eq!(joined.status.code(), Some(3), "{said}");
+    let (joined, said) = queue.start_in("a", "b", &["--simulate"]).end();
+    assert_eq!(joined.code(), Some(3), "{said}");
     assert!(said.contains("uses this output folder"), "{said}");
     queue.feed(&queue.list(100, 10));
     a.finish();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -166,9 +166,14 @@ impl Queue {
 
     /// The same, of one that says how it went.
     pub fn start_told(&self, machine: &str, arguments: &[&str]) -> Member {
+        self.start_in(machine, machine, arguments)
+    }
+
+    /// The same with its files in another folder.
+    pub fn start_in(&self, folder: &str, machine: &str, arguments: &[&str]) -> Member {
         let mut command = self.command("join");
         let child = command
-            .args(["--machine", machine, "--output", machine, "--lease", "2s"])
+            .args(["--machine", machine, "--output", folder, "--lease", "2s"])
             .args(["--workers", "2"])
             .args(arguments)
             .stdout(Stdio::piped())
@@ -178,7 +183,7 @@ impl Queue {
         Member {
             log: self
                 .folder()
-                .join(machine)
+                .join(folder)
                 .join(".coordinator/results.jsonl"),
             child,
         }
@@ -211,6 +216,16 @@ impl Queue {
         };
         crate::support::wait_until("even shares", is_even, status);
         members
+    }
+
+    /// The time between the first and the last download that these members began, in milliseconds.
+    pub fn span_ms(&self, machines: &[&str]) -> i64 {
+        let logs = machines.iter().map(|machine| {
+            let folder = self.folder().join(machine);
+            folder.join(".coordinator/results.jsonl")
+        });
+        let started: Vec<_> = logs.flat_map(|log| started_ms(&log)).collect();
+        started.iter().max().unwrap() - started.iter().min().unwrap()
     }
 
     /// What `fleet results` tells.
@@ -403,7 +418,14 @@ impl Member {
     }
 
     /// Waits for its end, which must be a good one; returns what it has said.
-    pub fn finish(mut self) -> String {
+    pub fn finish(self) -> String {
+        let (ended, said) = self.end();
+        assert!(ended.success(), "{ended:?}: {said}");
+        said
+    }
+
+    /// Waits for its end; returns how it was, and what it has said.
+    pub fn end(mut self) -> (ExitStatus, String) {
         let ended = wait(
             "the member's end",
             || self.child.try_wait().unwrap(),
@@ -413,8 +435,7 @@ impl Member {
         let stderr = self.child.stderr.take().unwrap();
         let stdout = self.child.stdout.take().unwrap();
         stderr.chain(stdout).read_to_string(&mut said).unwrap();
-        assert!(ended.success(), "{ended:?}: {said}");
-        said
+        (ended, said)
     }
 }
 

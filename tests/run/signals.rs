@@ -137,20 +137,24 @@ fn ctrl_c_reaches_the_coordinator_alone() {
 
 #[test]
 fn the_origin_of_a_simulation_is_not_reached_by_ctrl_c() {
+    // Enough URLs for a minute, however long it takes to send the signal.
+    let urls = (0..300).map(|number| format!("https://a.example/{number}"));
     let run = Run::new()
-        .list(["https://a.example/1"])
-        .with("--workers 1 --simulate=latency=1s")
+        .list(urls)
+        .with("--workers 1 --simulate=latency=200ms")
         .through(["setsid"]);
     let job = run.start();
     job.worker(0, 1);
-    job.wait_until("the request to run", || {
+    job.wait_until("a request to run", || {
         job.signal(Signal::USR1);
-        job.stderr().contains("https://a.example/1: for")
+        let said = job.stderr();
+        said.contains("https://a.example/") && said.contains(": for")
     });
     let group = Pid::from_raw(job.pid().try_into().unwrap()).unwrap();
     kill_process_group(group, Signal::INT).unwrap();
     let ended = job.finish().code(130);
-    assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
+    assert!(ended.summary("stored") >= 1, "{}", ended.text());
+    assert_eq!(ended.summary("failed"), 0, "{}", ended.text());
 }
 
 #[test]
