@@ -1,4 +1,4 @@
-//! How many tasks a second the core can hand out and take back, with nobody doing them.
+//! Measures how many tasks a second the core can hand out and take back, without real workers.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
@@ -12,7 +12,7 @@ use protocol::{Exchange, Stored, TaskId, Validators};
 
 const TASKS: u64 = 10_000;
 
-/// Workers that ack whatever they are handed, at once.
+/// Simulates workers that ack every task at once. Returns the number of finished tasks.
 fn run(limits: Limits, hosts: u32) -> u64 {
     let now = Instant::now();
     let mut core = Dispatcher::new(limits, now);

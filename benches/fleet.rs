@@ -1,5 +1,5 @@
-//! Measures what a fleet costs, and what a long list takes of its queue. Needs a nats-server, in
-//! `PATH` or named by `NATS_SERVER`.
+//! Measures the cost of a fleet, and the resources that its queue needs for a long list. Needs a
+//! nats-server, in `PATH` or named by `NATS_SERVER`.
 //!
 //! ```text
 //! cargo bench --features fleet --bench fleet -- members 20000
@@ -49,7 +49,7 @@ fn main() {
 /// An origin for all members.
 struct Origin {
     process: Child,
-    /// The file with its addresses.
+    /// The file with the origin's addresses.
     announcement: NamedTempFile,
 }
 

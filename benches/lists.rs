@@ -1,6 +1,6 @@
-//! How fast lists are read, and run logs written, read, indexed and told of.
+//! Measures how fast lists are read, and how fast run logs are written, read, indexed and reported.
 //!
-//! Files go to the folder for temporary files; on a memory file system the disk is left out:
+//! Files go to the folder for temporary files. A memory file system excludes the disk:
 //! `TMPDIR=/dev/shm cargo bench --bench lists`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
@@ -20,7 +20,7 @@ use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timesta
 
 const LINES: u64 = 100_000;
 
-/// Records of the log that results are told of: more than fit into the table that keeps track of them.
+/// Records in the log of the `results` benchmark: more than fit into the table that tracks them.
 const RECORDS: u64 = 1_000_000;
 
 fn url(n: u64) -> String {
@@ -155,7 +155,7 @@ fn lists(c: &mut Criterion) {
     group.finish();
 }
 
-/// The program itself, from its start to its end.
+/// Measures the whole program, from its start to its end.
 fn results(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join(".coordinator");

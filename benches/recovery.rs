@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
-/// About 20 seconds and 500 deaths.
+/// These take about 20 seconds and cause 500 deaths.
 const ARGUMENTS: [&str; 7] = [
     "chaos",
     "--json",

@@ -113,7 +113,8 @@ struct Measured {
     downloads: u64,
 }
 
-/// Runs the program on the list, with the options `more`; if `briefly`, only to the first record.
+/// Runs the program on the list with the additional options `more`. With `briefly`, stops it after
+/// the first record.
 fn run(list: &Path, output: &Path, briefly: bool, more: &[&str]) -> Measured {
     let results = output.join(".coordinator").join(RESULTS);
     let before = fs::metadata(&results).map_or(0, |metadata| metadata.len());
@@ -207,8 +208,8 @@ fn main() {
     tell("nothing to check", &run_again(&list, &output, &refresh));
 }
 
-/// Runs when everything is stored, so the list is only checked. One more URL is appended, so that
-/// there is a first download.
+/// Runs the program when everything is stored, so that the list is only checked. Appends one more
+/// URL, so that there is a first download.
 fn run_again(list: &Path, output: &Path, more: &[&str]) -> Measured {
     let mut text = fs::OpenOptions::new().append(true).open(list).unwrap();
     writeln!(text, "https://last.example/{}", more.len()).unwrap();

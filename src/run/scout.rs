@@ -1,9 +1,10 @@
-//! Looks up the lines of a list in the index of the run log, many at a time, before they are parsed.
+//! Looks up the lines of a list in the index of the run log, many at a time, before the lines are
+//! parsed.
 //!
-//! A single look-up costs a read of the index and several cache misses in the filters. For many sorted
-//! keys, the index is read once from its start to its end.
+//! A single look-up costs a read of the index and several cache misses in the filters. For many
+//! sorted keys, the index is read once from start to end.
 //!
-//! It must not decide what becomes of a line: the file may have changed since the look-up.
+//! This module must not decide the outcome of a line: the file may have changed since the look-up.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use super::resume::{Entry, Index};
 use crate::disk_map::Wanted;
 use crate::input::{Lines, Marks, UrlKey};
 
-/// Lines that are looked up at a time. The number doubles from the first to the second: a short list does not
-/// wait long, and of a long one each page of an index of ten million entries has several lines.
+/// Number of lines that are looked up at a time, which doubles from `FIRST` to `MOST`. So a short
+/// list does not wait long. With a long list, each page of an index of ten million entries holds
+/// several of the lines.
 const FIRST: usize = 1 << 12;
 const MOST: usize = 1 << 18;
 
@@ -24,7 +26,7 @@ pub struct Answer {
     pub entry: Entry,
 }
 
-/// See the module.
+/// A second reader of the list that looks lines up ahead of the parser.
 #[derive(Debug)]
 pub struct Scout {
     lines: Lines,

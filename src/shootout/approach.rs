@@ -1,7 +1,7 @@
 //! The approaches that this program offers, and the command line of each.
 //!
-//! Each is this same program with other options: one core, one run log, one set of rules. It must
-//! not run anything.
+//! Each approach is this program with other options: one core, one run log, one set of rules. This
+//! module must not run anything.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub enum Approach {
     Threads,
     /// Worker processes that share a queue.
     ProcessesShared,
-    /// Worker processes that each get a part of the list ahead.
+    /// Worker processes that each get a part of the list in advance.
     ProcessesChunked,
     /// One thread, one event loop.
     Async,
@@ -25,26 +25,26 @@ pub enum Approach {
     Hybrid,
 }
 
-/// How many downloads an approach has in flight, and on how many processors it can work.
+/// The number of downloads that an approach has in flight, and of processors that it can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Threads or processes.
+    /// Number of threads or processes.
     pub workers: u16,
-    /// Downloads in flight in each.
+    /// Downloads in flight in each worker.
     pub concurrency: u16,
-    /// Processors it can use at once, on this machine.
+    /// Processors of this machine that it can use at once.
     pub processors: usize,
 }
 
 impl Shape {
-    /// Downloads in flight, over all workers.
+    /// Returns the number of downloads in flight, over all workers.
     #[must_use]
     pub fn in_flight(self) -> usize {
         usize::from(self.workers) * usize::from(self.concurrency)
     }
 }
 
-/// What a run of an approach is about.
+/// The parameters of one run of an approach.
 #[derive(Clone, Copy, Debug)]
 pub struct Job<'a> {
     pub list: &'a Path,
@@ -56,14 +56,14 @@ pub struct Job<'a> {
     pub cores: usize,
     /// CPU work on each body.
     pub cpu_per_task: Duration,
-    /// Where the origin is announced; without one, the real network is used.
+    /// The file with the origin's address. Without it, the real network is used.
     pub announcement: Option<&'a Path>,
-    /// Where the phases of each task are to be written.
+    /// The file to write the phases of each task to.
     pub timeline: Option<&'a Path>,
 }
 
 impl Approach {
-    /// All, in the order of the talk.
+    /// All approaches, in the order of the talk.
     pub const ALL: [Self; 6] = [
         Self::Sequential,
         Self::Threads,
@@ -73,7 +73,7 @@ impl Approach {
         Self::Hybrid,
     ];
 
-    /// What it is called, here and on the command line.
+    /// Returns the name in results and on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -86,7 +86,7 @@ impl Approach {
         }
     }
 
-    /// The approach of that name.
+    /// Returns the approach with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
@@ -94,7 +94,7 @@ impl Approach {
             .find(|approach| approach.name() == name)
     }
 
-    /// What it is, in a line.
+    /// Returns a description in one line.
     #[must_use]
     pub const fn summary(self) -> &'static str {
         match self {
@@ -107,16 +107,17 @@ impl Approach {
         }
     }
 
-    /// Whether it can have more than one download in flight.
+    /// Returns whether it can have more than one download in flight.
     #[must_use]
     pub const fn scales(self) -> bool {
         !matches!(self, Self::Sequential)
     }
 
-    /// How it has `in_flight` downloads in flight on a machine with so many processors.
+    /// Returns the shape with `in_flight` downloads in flight on a machine with `cores` processors.
     ///
-    /// All but the sequential one have the same number, so that they compare. The hybrid splits it
-    /// evenly over as many processes as there are processors, or fewer where that does not go.
+    /// All approaches but the sequential one have the same number in flight, so that they are
+    /// comparable. The hybrid splits it evenly over as many processes as possible, but no more than
+    /// there are processors.
     #[must_use]
     pub fn shape(self, in_flight: u16, cores: usize) -> Shape {
         let in_flight = in_flight.max(1);
@@ -137,7 +138,7 @@ impl Approach {
         }
     }
 
-    /// The command that does `job` in this way with `program`.
+    /// Returns the command that runs `job` with `program` in this way.
     #[must_use]
     pub fn command(self, program: &OsStr, job: &Job<'_>) -> Command {
         let shape = self.shape(job.in_flight, job.cores);
@@ -176,7 +177,7 @@ impl Approach {
         if let Some(path) = job.announcement {
             command.arg("--simulate-via").arg(path);
         }
-        // The user's own settings are for other runs.
+        // The user's settings are meant for other runs.
         command.args(["--no-config", "--quiet"]);
         command.args(["--parallel-max-host", "0", "--output"]);
         command.arg(job.out).arg(job.list);

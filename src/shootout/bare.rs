@@ -1,8 +1,8 @@
-//! The bare system calls of a list of downloads: the time that no program can beat on this machine.
+//! Only the system calls of a list of downloads: no program can be faster on this machine.
 //!
-//! Each of several processes has its share of the list and one connection. It sends, receives, opens,
-//! writes, closes and renames, and does nothing else: it checks no byte and tries nothing again. It
-//! understands plain http, and responses with a `Content-Length`.
+//! Each of several processes has its share of the list and one connection. It sends, receives,
+//! opens, writes, closes and renames. It does not check bodies or retry. It understands only plain
+//! http, and responses with a `Content-Length`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,11 +20,11 @@ pub(super) const COMMAND: &str = "bare-calls";
 /// Bytes received at a time.
 const BUFFER: usize = 64 * 1024;
 
-/// Downloads the list, or one process's share of it.
+/// Downloads the list, or the share of one process.
 ///
 /// # Errors
 ///
-/// If anything is not as it should be.
+/// Fails if a process cannot be started, a call fails, or a response is not as expected.
 pub fn run(args: &BareArgs) -> io::Result<()> {
     if let Some(share) = args.share {
         return download(args, share);
@@ -39,7 +39,7 @@ pub fn run(args: &BareArgs) -> io::Result<()> {
                 .spawn()
         })
         .collect();
-    // All are waited for, so that their times count.
+    // Waits for all processes, so that their times count.
     let mut done = Ok(());
     for child in children {
         let status = child.and_then(|mut child| child.wait());
@@ -118,12 +118,12 @@ impl Bare {
 
 struct Head {
     length: u64,
-    /// The server closes the connection behind the body.
+    /// Whether the server closes the connection after the body.
     closes: bool,
 }
 
 impl Head {
-    /// The head that `seen` begins with, and its length; nothing if it has not come whole.
+    /// Returns the head at the start of `seen` and its length, or `None` if it is incomplete.
     fn parse(seen: &[u8]) -> io::Result<Option<(usize, Self)>> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut response = httparse::Response::new(&mut headers);

@@ -1,7 +1,7 @@
-//! Whether a run did the work: every file there, byte for byte.
+//! Checks whether a run stored every file, byte for byte.
 //!
-//! A run of this program is checked URL by URL, through its run log. A contestant from outside
-//! names files as it likes: its files are checked as a whole. This module must not time anything.
+//! A run of this program is checked URL by URL, through its run log. An outside contestant chooses
+//! its file names, so its files are checked as a set. This module must not measure time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -19,34 +19,35 @@ const RUN_LOG: &str = ".coordinator/results.jsonl";
 
 type Hash = [u8; 32];
 
-/// What each URL's body must be.
+/// The expected body of each URL.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     bodies: BTreeMap<String, Hash>,
-    /// URLs of the real network that gave two different bodies to the same approach: any will do.
+    /// URLs of the real network that gave two different bodies to the same approach. Any body is
+    /// accepted.
     unstable: BTreeSet<String>,
 }
 
-/// What a run stored, all of it right.
+/// The files that a run stored, all of them right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Files.
+    /// Number of files.
     pub files: usize,
-    /// Their bytes.
+    /// Total size in bytes.
     pub bytes: u64,
 }
 
-/// What is wrong with what a run stored.
+/// An error in what a run stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Some URLs have no file.
     #[error("{stored} of {expected} files are stored; missing: {example}")]
     Missing {
-        /// Right ones.
+        /// Number of right files.
         stored: usize,
-        /// How many there should be.
+        /// Number of expected files.
         expected: usize,
-        /// One that is not.
+        /// One URL without a file.
         example: String,
     },
     /// A file has other bytes.
@@ -58,13 +59,13 @@ pub enum Fault {
     /// Something cannot be read.
     #[error("cannot read {path}: {source}")]
     Read { path: String, source: io::Error },
-    /// The run log is not one.
+    /// The run log cannot be read or has an invalid record.
     #[error("the run log cannot be used: {0}")]
     Log(String),
 }
 
 impl Expected {
-    /// The bodies that an origin with this spec gives for `urls`.
+    /// Returns the bodies that an origin with `spec` sends for `urls`.
     #[must_use]
     pub fn simulated(spec: &Spec, urls: &[String]) -> Self {
         let hash = |url: &String| {
@@ -77,12 +78,12 @@ impl Expected {
         }
     }
 
-    /// What two runs of one approach stored from the real network. What only one of them has is
-    /// expected of nobody.
+    /// Returns the bodies that two runs of one approach stored from the real network. A URL that
+    /// only one of them stored is not expected.
     ///
     /// # Errors
     ///
-    /// If either cannot be read.
+    /// Fails if the files or the run log of either run cannot be read.
     pub fn learned(first: &Path, second: &Path) -> Result<Self, Fault> {
         let (first, mut second) = (hashes(first)?, hashes(second)?);
         let mut expected = Self::default();
@@ -99,13 +100,13 @@ impl Expected {
         Ok(expected)
     }
 
-    /// Whether anything is expected of this URL.
+    /// Returns whether a body is expected for this URL.
     #[must_use]
     pub fn has(&self, url: &str) -> bool {
         self.bodies.contains_key(url)
     }
 
-    /// How many URLs may have any body.
+    /// Returns the number of URLs for which any body is accepted.
     #[must_use]
     pub fn unstable(&self) -> usize {
         self.unstable.len()
@@ -115,7 +116,7 @@ impl Expected {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`Fault`] if a file is missing, wrong or unreadable.
     pub fn check_run(&self, out: &Path) -> Result<Checked, Fault> {
         let stored = hashes(out)?;
         let mut checked = Checked::default();
@@ -138,12 +139,12 @@ impl Expected {
         }
     }
 
-    /// Checks what a contestant from outside stored in `out`, by content alone. Names that begin
-    /// with a dot are its own business.
+    /// Checks what an outside contestant stored in `out`, by content alone. Names that begin with a
+    /// dot are ignored.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`Fault`] if a file is missing, wrong or unreadable.
     pub fn check_files(&self, out: &Path) -> Result<Checked, Fault> {
         let mut wanted: BTreeMap<Hash, Vec<&str>> = BTreeMap::new();
         for (url, hash) in &self.bodies {
@@ -163,7 +164,7 @@ impl Expected {
             checked.bytes += bytes;
         }
         let missing = wanted.values().flatten().next();
-        // As many others as there are URLs that may have any body.
+        // One other file is allowed for each URL for which any body is accepted.
         match (missing, others.get(self.unstable.len())) {
             (_, Some(path)) => Err(Fault::Wrong {
                 example: path.strip_prefix(out).unwrap_or(path).display().to_string(),
@@ -186,7 +187,8 @@ impl Expected {
     }
 }
 
-/// What a run of this program stored: file, hash and size for each URL, read from the files.
+/// Returns the file, hash and size of each URL that a run of this program stored, read from the
+/// files.
 fn hashes(out: &Path) -> Result<BTreeMap<String, (PathBuf, Hash, u64)>, Fault> {
     let log = out.join(RUN_LOG);
     let reader = LogReader::open(&log).map_err(|error| Fault::Log(error.to_string()))?;
@@ -211,7 +213,7 @@ fn hashes(out: &Path) -> Result<BTreeMap<String, (PathBuf, Hash, u64)>, Fault> {
     Ok(stored)
 }
 
-/// Every plain file below a folder.
+/// Returns every regular file below a folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     let unreadable = |source: io::Error| Fault::Read {
         path: folder.display().to_string(),

@@ -1,7 +1,7 @@
-//! What the results tell of each entrant, as columns: the terminal, the page, Markdown and CSV show
-//! these, in this order and under these words.
+//! The columns of the results. The terminal, the page, Markdown and CSV show them in this order and
+//! with these headings.
 //!
-//! It must not compute figures, only choose and word them.
+//! This module must not compute figures. It only selects and formats them.
 
 use serde::Serialize;
 
@@ -14,13 +14,13 @@ pub const ENTRANT: &str = "entrant";
 /// A figure of an entrant.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Column {
-    /// What people read above it.
+    /// The heading that people read.
     pub heading: &'static str,
     /// The heading in CSV: a name with the unit.
     pub key: &'static str,
-    /// What it is, where the heading does not say it all.
+    /// An explanation, if the heading is not enough.
     pub meaning: &'static str,
-    /// Where there is no room for all columns, those with the least rank go first.
+    /// If there is no room for all columns, those with the lowest rank are left out first.
     #[serde(skip)]
     pub rank: u8,
     #[serde(skip)]
@@ -29,7 +29,7 @@ pub struct Column {
     text: fn(f64) -> String,
 }
 
-/// All of them, in their order.
+/// All columns, in their order.
 pub const COLUMNS: [Column; 11] = [
     Column {
         heading: "median",
@@ -132,13 +132,13 @@ pub const COLUMNS: [Column; 11] = [
 ];
 
 impl Column {
-    /// The figure of one of `all` who did the same work, if there is one.
+    /// Returns the figure of `standing`, which is one of `all` with the same work, if it has one.
     #[must_use]
     pub fn value(&self, standing: &Standing, all: &[Standing]) -> Option<f64> {
         (self.value)(standing, all)
     }
 
-    /// That figure for people; empty if there is none.
+    /// Returns the formatted figure, or an empty text if there is none.
     #[must_use]
     pub fn cell(&self, standing: &Standing, all: &[Standing]) -> String {
         let value = self.value(standing, all);

@@ -1,8 +1,7 @@
-//! The measuring loop: everyone, in turn, round after round.
+//! The measuring loop: all entrants in turn, round after round.
 //!
-//! Rounds are interleaved and rotated (A B C, C A B, B C A, ...), so that whatever drifts on the
-//! machine, or whatever one run leaves behind for the next, hits all alike. This module must not
-//! print.
+//! Rounds are interleaved and rotated (A B C, C A B, B C A, ...), so that drift of the machine, and
+//! the effects of one run on the next, are spread over all entrants. This module must not print.
 
 use std::fs;
 use std::io;
@@ -22,34 +21,35 @@ const OUT: &str = "out";
 const SAID: &str = "said";
 const TIMELINE: &str = "timeline.jsonl";
 
-/// How much of what a failed command said is quoted, in characters.
+/// Characters that are quoted of the output of a failed command.
 const QUOTED: usize = 300;
 
-/// How often everyone runs.
+/// How often every entrant runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     /// Rounds that do not count.
     pub warm_up: u32,
-    /// Whether one more round that does not count is watched: memory, timelines.
+    /// Whether there is one more round that does not count and is observed for memory and
+    /// timelines.
     pub observe: bool,
     /// Rounds that are timed.
     pub rounds: u32,
-    /// Longest time that one run may take.
+    /// Longest allowed time of one run.
     pub limit: Duration,
 }
 
-/// Where and under which conditions.
+/// The environment of all runs.
 #[derive(Debug)]
 pub struct Environment<'a> {
-    /// What everyone is given.
+    /// The same work for all entrants.
     pub work: &'a Work,
-    /// The conditions.
+    /// The same conditions for all entrants.
     pub rules: Rules<'a>,
-    /// From a request to its answer, if that is known.
+    /// Time from a request to its answer, if known.
     pub latency: Option<Duration>,
-    /// For the files of each run; removed after it.
+    /// Folder for the files of a run. They are removed after it.
     pub folder: &'a Path,
-    /// Whether to go on.
+    /// Stops the contest after a signal.
     pub interrupt: &'a Interrupt,
 }
 
@@ -61,35 +61,35 @@ pub struct Case<'a> {
     pub in_flight: u16,
 }
 
-/// What kind of round it is.
+/// The kind of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Round {
     /// Does not count.
     WarmUp,
-    /// Does not count, and is watched.
+    /// Does not count, and is observed.
     Observed,
     /// Counts; numbered from 1.
     Timed(u32),
 }
 
-/// Told before each run.
+/// The progress before a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// Who is next.
+    /// The next case.
     pub case: Case<'a>,
-    /// In which round.
+    /// The round of this run.
     pub round: Round,
-    /// Runs so far, and in all.
+    /// Number of runs so far.
     pub done: usize,
-    /// Runs in all.
+    /// Number of all runs.
     pub total: usize,
 }
 
-/// Runs everyone as often as scheduled, or until interrupted.
+/// Runs every entrant as often as scheduled, or until interrupted.
 ///
 /// # Errors
 ///
-/// If the shootout's own folder is of no use. Nothing that an entrant does is an error.
+/// Fails if the shootout's folder cannot be used. A failure of an entrant is not an error.
 pub fn hold(
     environment: &Environment<'_>,
     cases: &[Case<'_>],
@@ -131,7 +131,7 @@ fn rounds(schedule: Schedule) -> Vec<Round> {
     warm_up.chain(observed).chain(timed).collect()
 }
 
-/// The order of `count` cases in round `round`: rotated by one each time.
+/// Returns the order of `count` cases in round `round`: rotated by one each time.
 fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |turn| (turn + count - round % count.max(1)) % count.max(1))
 }
@@ -189,7 +189,7 @@ impl Environment<'_> {
         }
     }
 
-    /// One run: made room for, measured, checked, and swept away.
+    /// Clears the folder, measures and checks one run, and clears the folder again.
     fn play(
         &self,
         case: Case<'_>,
@@ -281,7 +281,7 @@ impl Environment<'_> {
     }
 }
 
-/// Why a run does not count.
+/// The reason why a run does not count.
 #[derive(Debug)]
 enum Verdict {
     Interrupted,
@@ -289,7 +289,7 @@ enum Verdict {
 }
 
 fn with_last_words(what: &str, said: &str) -> String {
-    // Some programs end with advice, and say what was wrong before it.
+    // Some programs print the error first and then advice.
     let mut lines = said.lines().filter(|line| !line.trim().is_empty());
     let says_error = |line: &&str| line.to_ascii_lowercase().contains("error");
     let Some(line) = lines
@@ -318,14 +318,14 @@ fn timed(round: u32, measured: &Measured, checked: Checked, origin_cpu_s: Option
     }
 }
 
-/// The clock that `--timeline` writes, in microseconds.
+/// Returns the time of the clock that `--timeline` writes, in microseconds.
 #[allow(clippy::cast_precision_loss, reason = "exact for 142 years of uptime")]
 fn monotonic_us() -> f64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as f64 * 1e6 + now.tv_nsec as f64 / 1e3
 }
 
-/// Removes what is there.
+/// Removes the paths that exist.
 fn sweep(paths: &[&Path]) -> io::Result<()> {
     for path in paths {
         let removed = match fs::symlink_metadata(path) {
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn rounds_are_rotated() {
         let rounds: Vec<Vec<usize>> = (0..4).map(|round| order(3, round).collect()).collect();
-        // A B C, C A B, B C A, and again.
+        // A B C, C A B, B C A, and so on.
         assert_eq!(rounds, [[0, 1, 2], [2, 0, 1], [1, 2, 0], [0, 1, 2]]);
         assert_eq!(order(0, 5).count(), 0);
     }

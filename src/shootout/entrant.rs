@@ -1,4 +1,4 @@
-//! Who takes part.
+//! The entrants of a shootout.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,23 +11,23 @@ use super::outside::{Outside, Places};
 use super::result::Family;
 use super::work::Work;
 
-/// One participant.
+/// One entrant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entrant {
-    /// This program, in one of its ways.
+    /// This program, with one of its approaches.
     Own(Approach),
     /// Another program.
     Outside(Outside),
-    /// Nobody: its command makes no sense, or its name is taken.
+    /// An entrant that cannot run: its command is invalid, or its name is not unique.
     Nobody {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// Why it cannot be.
+        /// The reason why it cannot run.
         reason: String,
     },
 }
 
-/// The conditions that everyone runs under.
+/// The conditions that all entrants run under.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     pub program: &'a OsStr,
@@ -35,12 +35,12 @@ pub struct Rules<'a> {
     pub cores: usize,
     /// CPU work on each body.
     pub cpu_per_task: Duration,
-    /// Whether the list says https.
+    /// Whether the list has https URLs.
     pub tls: bool,
 }
 
 impl Entrant {
-    /// What it is called.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -50,7 +50,7 @@ impl Entrant {
         }
     }
 
-    /// What it is, in a line.
+    /// Returns a description in one line.
     #[must_use]
     pub fn summary(&self) -> &str {
         match self {
@@ -60,7 +60,7 @@ impl Entrant {
         }
     }
 
-    /// Where it comes from.
+    /// Returns the family.
     #[must_use]
     pub const fn family(&self) -> Family {
         match self {
@@ -70,7 +70,7 @@ impl Entrant {
         }
     }
 
-    /// Whether it can have more than one download in flight.
+    /// Returns whether it can have more than one download in flight.
     #[must_use]
     pub fn scales(&self) -> bool {
         match self {
@@ -80,7 +80,7 @@ impl Entrant {
         }
     }
 
-    /// Why it cannot take part in this work, if it cannot.
+    /// Returns the reason why it cannot take part in this work, if there is one.
     #[must_use]
     pub fn excuse(&self, rules: &Rules<'_>) -> Option<&'static str> {
         match self {
@@ -94,7 +94,7 @@ impl Entrant {
         }
     }
 
-    /// The bound on its time, if its shape is known.
+    /// Returns the lower bound on its time, if its shape is known.
     #[must_use]
     pub fn ideal_s(
         &self,
@@ -112,7 +112,7 @@ impl Entrant {
             },
             Self::Nobody { .. } => return None,
         };
-        // Nobody knows what another program does with how many at once.
+        // It is unknown how many downloads another program has in flight.
         let known = match self {
             Self::Outside(outside) => outside.scales() || outside.name == "python-sequential",
             Self::Own(_) | Self::Nobody { .. } => true,
@@ -120,7 +120,7 @@ impl Entrant {
         known.then(|| ideal::seconds(shape, urls, latency, rules.cpu_per_task))
     }
 
-    /// The command that does `work`; `None` for nobody.
+    /// Returns the command that does `work`, or `None` for [`Entrant::Nobody`].
     #[must_use]
     pub fn command(
         &self,
@@ -157,7 +157,7 @@ impl Entrant {
                     command.env("CURL_CA_BUNDLE", ca).env("SSL_CERT_FILE", ca);
                 }
                 if work.address.is_some() {
-                    // The origin is on loopback: a proxy would be another program's time.
+                    // The origin is on loopback. The time of a proxy would be measured as well.
                     for variable in [
                         "http_proxy",
                         "HTTP_PROXY",
@@ -176,7 +176,8 @@ impl Entrant {
     }
 }
 
-/// A command for people: quoted for a shell, with short names for the paths of this shootout.
+/// Returns a command for people: quoted for a shell, with short names for the paths of this
+/// shootout.
 #[must_use]
 pub fn shown(command: &Command, own: Option<&OsStr>, paths: &[(&Path, &str)]) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

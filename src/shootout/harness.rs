@@ -1,6 +1,6 @@
-//! Holds a whole shootout: scenario after scenario, and gathers what a reader must know.
+//! Runs a whole shootout, scenario after scenario, and collects notes for the reader.
 //!
-//! It must not measure or check itself: that is the contest's.
+//! This module must not measure or check: `contest` does.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,16 +24,16 @@ use crate::cli::shootout::Preset;
 use crate::format;
 use crate::input::Target;
 
-/// Where files cost the disk nothing.
+/// A folder in memory, where files cause no disk access.
 const MEMORY: &str = "/dev/shm";
 
-/// Share of a processor from which on the origin may be what is measured.
+/// Share of a processor above which the origin may be the limit.
 const ORIGIN_BUSY: f64 = 0.8;
 
-/// How many problems with the list are told one by one.
+/// Number of problems with the list that are listed individually.
 const PROBLEMS: usize = 5;
 
-/// A shootout that is set up.
+/// A shootout that is ready to start.
 #[derive(Debug)]
 pub struct Harness<'a> {
     plan: &'a Plan,
@@ -45,11 +45,11 @@ pub struct Harness<'a> {
 }
 
 impl<'a> Harness<'a> {
-    /// Reads the lists, and makes a folder for what the runs store.
+    /// Reads the lists, and creates a folder for the files of the runs.
     ///
     /// # Errors
     ///
-    /// If there is nothing to do, or nowhere to do it.
+    /// Fails if the lists are empty or unreadable, or the folder cannot be created.
     pub fn open(plan: &'a Plan, interrupt: &'a Interrupt) -> Result<Self, ShootoutError> {
         let (targets, problems) = match plan.sources.is_empty() {
             true => (Vec::new(), Vec::new()),
@@ -93,11 +93,11 @@ impl<'a> Harness<'a> {
         })
     }
 
-    /// Holds it.
+    /// Runs the shootout.
     ///
     /// # Errors
     ///
-    /// If a scenario's work cannot be set up.
+    /// Fails if the work of a scenario cannot be set up.
     pub fn hold(self) -> Result<Shootout, ShootoutError> {
         let progress = Progress::new(self.plan.quiet);
         let mut scenarios = Vec::new();
@@ -161,7 +161,7 @@ impl<'a> Harness<'a> {
         let mut tell = |step: super::contest::Step<'_>| progress.step(scenario.name, step);
         let standings = hold(&environment, &cases, self.schedule(true), &mut tell)
             .map_err(ShootoutError::Prepare)?;
-        // Only the first kind of work is scanned: the others would multiply the time.
+        // Only the first kind of work is scanned. Scanning all would multiply the time.
         let scan = match number {
             0 => self.scan(&environment, &mut tell)?,
             _ => Vec::new(),
@@ -191,7 +191,7 @@ impl<'a> Harness<'a> {
         tell: &mut dyn FnMut(super::contest::Step<'_>),
     ) -> Result<Vec<ScanPoint>, ShootoutError> {
         let scales = |case: &Case<'_>| case.entrant.scales();
-        // All points are in one contest, so that drift hits all of them alike.
+        // All points are in one contest, so that drift affects all of them alike.
         let cases: Vec<Case<'_>> = self
             .plan
             .scan
@@ -240,8 +240,8 @@ impl<'a> Harness<'a> {
         }
     }
 
-    /// Work on the real network: nobody knows its bodies, so that the first approach says what
-    /// they are, twice.
+    /// Sets up work on the real network. The bodies are unknown, so the first approach downloads
+    /// them twice as a reference.
     fn live(&self, folder: &Path, notes: &mut Vec<String>) -> Result<Work, ShootoutError> {
         let mut work = Work::live(&self.targets, folder)?;
         let own = self
@@ -300,7 +300,7 @@ impl<'a> Harness<'a> {
             },
         );
         let measured = measured.map_err(ShootoutError::Prepare)?;
-        // 1 says that some URLs failed: they are left out.
+        // Exit code 1: some URLs failed. They are left out.
         match measured.status.code() {
             Some(0 | 1) if measured.ended.is_none() => Ok(()),
             Some(_) | None => Err(ShootoutError::Reference(format!(
@@ -340,7 +340,7 @@ fn prefix() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// The kind of file system that a folder is on (statfs(2)).
+/// Returns the kind of file system of a folder (statfs(2)).
 fn file_system(folder: &Path) -> Option<String> {
     const TMPFS: u64 = 0x0102_1994;
     let kind = u64::try_from(rustix::fs::statfs(folder).ok()?.f_type).ok()?;
@@ -350,7 +350,7 @@ fn file_system(folder: &Path) -> Option<String> {
     })
 }
 
-/// The command line, for a shell.
+/// Returns the command line, quoted for a shell.
 fn typed() -> String {
     let words: Vec<String> = std::env::args_os()
         .enumerate()
@@ -439,7 +439,7 @@ fn caveats(plan: &Plan) -> Vec<String> {
     caveats
 }
 
-/// Whose memory was counted in another way than everyone's.
+/// Names the entrants whose memory is not the PSS.
 fn resident(standings: &[Standing]) -> Option<String> {
     let resident = |standing: &&Standing| {
         let counted = standing.memory.map(|memory| memory.counted);

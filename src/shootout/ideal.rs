@@ -1,7 +1,7 @@
-//! How long an approach would take if only latency, CPU work and its limits existed.
+//! The time of an approach if only latency, CPU work and its limits existed.
 //!
-//! A bound, not a model: nothing can be faster, and everything that a real run adds (start-up,
-//! connections, TLS, copying, scheduling) is missing on purpose.
+//! This is a bound, not a model. No run can be faster, and the cost of everything else in a real
+//! run (start-up, connections, TLS, copying, scheduling) is left out on purpose.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub const FORMULA: &str = "ideal = max( ⌈n ÷ L⌉ × (latency + work),  laten
      for n URLs, L downloads in flight, CPU work per body, and P processors that it can use \
      at once; without CPU work that is ⌈n ÷ L⌉ × latency";
 
-/// The least time in which `urls` bodies can be had.
+/// Returns the least time in seconds in which `urls` bodies can be downloaded.
 #[must_use]
 #[allow(
     clippy::cast_precision_loss,
@@ -54,8 +54,8 @@ mod tests {
     #[test]
     #[allow(clippy::float_cmp, reason = "rounded to a microsecond")]
     fn work_is_shared_among_processors_only() {
-        // 30 x 50 ms of work: on one processor 1.5 s, on two 0.75 s, which is as long as five
-        // turns of 150 ms.
+        // 30 x 50 ms of work take 1.5 s on one processor, and 0.75 s on two, as long as five turns
+        // of 150 ms.
         assert_eq!(of(Approach::Sequential, 30, 50), 4.5);
         assert_eq!(of(Approach::Async, 30, 50), 1.6);
         assert_eq!(of(Approach::Threads, 30, 50), 0.85);

@@ -1,6 +1,6 @@
-//! Ctrl-C and SIGTERM, as a question that the measuring loop asks.
+//! Ctrl-C and SIGTERM as a flag that the measuring loop reads.
 //!
-//! It must not end anything itself.
+//! This module must not end anything itself.
 
 use std::io;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Whether the shootout was asked to end.
+/// Whether a signal asked the shootout to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Listens to SIGINT and SIGTERM from now on, for as long as the process lives.
+    /// Handles SIGINT and SIGTERM from now until the process ends.
     ///
     /// # Errors
     ///
-    /// If a handler cannot be installed.
+    /// Fails if a handler cannot be installed.
     pub fn listen() -> io::Result<Self> {
         let interrupt = Self::default();
         for signal in [SIGINT, SIGTERM] {
@@ -28,7 +28,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// The signal that asked for the end, if one did.
+    /// Returns the number of the signal, if one has arrived.
     #[must_use]
     pub fn signal(&self) -> Option<u8> {
         u8::try_from(self.0.load(Ordering::Relaxed))
@@ -39,7 +39,7 @@ impl Interrupt {
 
 #[cfg(test)]
 impl Interrupt {
-    /// Stands in for the signal.
+    /// Simulates the arrival of `signal`.
     pub(super) fn raise(&self, signal: usize) {
         self.0.store(signal, Ordering::Relaxed);
     }

@@ -1,26 +1,27 @@
-//! What came of a scenario, in the sentences that a person would say first.
+//! The result of a scenario in a few sentences.
 //!
-//! They are made from the figures alone, and must be true of whatever the figures are.
+//! They are derived from the figures alone, and must be true for all possible figures.
 
 use super::result::{Figures, Scenario, Standing, State};
 use crate::format;
 
-/// A median within this share of the fastest is as fast, even if no rounds overlap.
+/// A median at most this share above the fastest counts as equally fast, even if no rounds overlap.
 const ALIKE: f64 = 0.02;
 
-/// A median beyond this share of the fastest is slower, even if rounds overlap. Among too few rounds for
-/// an outlier to be known, one that was held up overlaps with everyone.
+/// A median more than this share above the fastest counts as slower, even if rounds overlap. With
+/// too few rounds to detect an outlier, a delayed round overlaps with those of every entrant.
 const APART: f64 = 0.15;
 
-/// The costs of entrants that are alike differ if one is this many times the other.
+/// Costs of equally fast entrants differ if one is more than this many times the other.
 const DIFFERS: f64 = 1.25;
 
-/// As many names as a sentence holds; more are counted.
+/// The most names in a sentence. More entrants are counted instead.
 const NAMES: usize = 3;
 
 type Timed<'a> = (&'a Standing, &'a Figures);
 
-/// The sentences, in this order: who is fastest, what that costs, who is slowest, who has no time.
+/// Returns the sentences, in this order: the fastest, its cost, the slowest, entrants without a
+/// time.
 #[must_use]
 pub fn lead(scenario: &Scenario) -> String {
     let timed: Vec<Timed<'_>> = scenario
@@ -48,7 +49,7 @@ pub fn lead(scenario: &Scenario) -> String {
         .join(" ")
 }
 
-/// How many of those at the front are as fast as the first.
+/// Returns how many of the first entrants are as fast as the first.
 fn alike(timed: &[Timed<'_>]) -> usize {
     let Some((standing, first)) = timed.first() else {
         return 0;
@@ -62,7 +63,7 @@ fn alike(timed: &[Timed<'_>]) -> usize {
     let most = usual.fold(first.wall.median, f64::max);
     let within =
         |share: f64, figures: &Figures| figures.wall.median <= first.wall.median * (1.0 + share);
-    // Those behind one that is slower are slower, however much their rounds spread.
+    // All entrants behind a slower one are slower, however widely their rounds spread.
     timed
         .iter()
         .take_while(|(_, figures)| {
@@ -98,7 +99,7 @@ fn fastest(timed: &[Timed<'_>], all: usize) -> Option<String> {
     })
 }
 
-/// Who, at the beginning of a sentence.
+/// Names a group, as the subject of a sentence.
 fn subject(group: &[Timed<'_>], all: usize) -> String {
     match group {
         _ if group.len() == all && all > NAMES => format!("All {} entrants", in_words(all)),
@@ -116,7 +117,7 @@ fn subject(group: &[Timed<'_>], all: usize) -> String {
     }
 }
 
-/// What those that are equally fast pay for it.
+/// Compares the costs of the equally fast entrants.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 fn cost(timed: &[Timed<'_>]) -> Option<String> {
     let group = &timed[..alike(timed)];
@@ -138,14 +139,14 @@ fn cost(timed: &[Timed<'_>]) -> Option<String> {
     (!told.is_empty()).then(|| format!("{said}: {}.", told.join(", and ")))
 }
 
-/// The least and the greatest of a cost, and whose they are.
+/// The least and the greatest value of a cost, with the entrants' names.
 struct Span<'a> {
     least: (&'a str, f64),
     most: (&'a str, f64),
 }
 
 impl<'a> Span<'a> {
-    /// Over a group, if at least two of it have a value.
+    /// Returns the span over a group, if at least two of its entrants have a value.
     fn of(group: &[Timed<'a>], value: impl Fn(&Standing, &Figures) -> Option<f64>) -> Option<Self> {
         let named = |(standing, figures): &Timed<'a>| {
             let value = value(standing, figures)?;
@@ -175,7 +176,7 @@ impl<'a> Span<'a> {
     }
 }
 
-/// `515 ms to 520 ms`, or one of them if they read the same.
+/// Returns `515 ms to 520 ms`, or one of the texts if both are equal.
 fn range(least: &str, most: &str) -> String {
     match least == most {
         true => least.to_owned(),
@@ -183,11 +184,11 @@ fn range(least: &str, most: &str) -> String {
     }
 }
 
-/// The slowest, unless that was said already.
+/// Names the slowest entrant, unless an earlier sentence named it.
 fn slowest(timed: &[Timed<'_>]) -> Option<String> {
     let (_, first) = timed.first()?;
     let (last, figures) = timed.last()?;
-    // With a clear winner, the second is named as well.
+    // If one entrant is clearly fastest, the first sentence also names the second.
     let said = alike(timed).max(2);
     (timed.len() > said).then(|| {
         format!(
@@ -199,7 +200,7 @@ fn slowest(timed: &[Timed<'_>]) -> Option<String> {
     })
 }
 
-/// Those who have no time, and what became of them.
+/// Names the entrants without a time.
 fn without_time(
     standings: &[Standing],
     wanted: fn(&State) -> bool,
@@ -218,7 +219,7 @@ fn without_time(
     })
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Joins names: `a`, `a and b`, `a, b and c`.
 fn listed(names: &[&str]) -> String {
     match names.split_last() {
         Some((last, [])) => (*last).to_owned(),
@@ -227,13 +228,13 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// A number as a sentence begins.
+/// Capitalises a number in words, for the start of a sentence.
 fn capital(mut number: String) -> String {
     number[..1].make_ascii_uppercase();
     number
 }
 
-/// Numbers as prose has them.
+/// Writes numbers up to twelve in words.
 fn in_words(number: usize) -> String {
     const WORDS: [&str; 13] = [
         "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",

@@ -1,13 +1,13 @@
-//! What the machine is: facts for the reader of a report.
+//! Facts about the machine, for the reader of a report.
 //!
-//! It must not judge them, and nothing may depend on them: what cannot be found out is left out.
+//! This module must not judge them, and nothing may depend on them. Unknown facts are left out.
 
 use std::fs;
 use std::path::Path;
 
 use rustix::system::uname;
 
-/// Facts as name and value.
+/// Returns facts as name and value.
 #[must_use]
 pub fn facts() -> Vec<(String, String)> {
     let mut facts = Vec::new();
@@ -56,13 +56,13 @@ pub fn facts() -> Vec<(String, String)> {
     facts
 }
 
-/// Processors that this process may use.
+/// Returns the number of processors that this process may use.
 #[must_use]
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// One-minute load average, if the kernel tells.
+/// Returns the one-minute load average, if the kernel reports it.
 #[must_use]
 pub fn load() -> Option<f64> {
     line("/proc/loadavg")?

@@ -1,7 +1,7 @@
-//! Runs one command and measures it: wall time, and what its process tree used.
+//! Runs one command, and measures wall time and the resources that its process tree used.
 //!
-//! A timed run is left alone from start to end: nothing looks at it. An observed run is never
-//! timed: its memory is sampled meanwhile. This module must not judge what the command did.
+//! Nothing inspects a timed run between its start and its end. An observed run is never timed,
+//! because its memory is sampled while it runs. This module must not judge what the command did.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,62 +18,62 @@ use super::interrupt::Interrupt;
 use super::tree::{self, Memory};
 use pool::reap::{Usage, reap};
 
-/// Time between two looks at the memory of an observed run.
+/// Time between two samples of the memory of an observed run.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// Time between two looks at whether a timed run is to be ended: they cost the run nothing.
+/// Time between two checks whether a timed run must be ended. These cost the run nothing.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a command may take to leave once it is told to.
+/// Time for a command to exit after SIGTERM.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How much of the end of a command's standard error is quoted, in bytes.
+/// Number of bytes that are quoted from the end of a command's output.
 const QUOTED: u64 = 2048;
 
-/// How to run a command.
+/// The conditions of a run.
 #[derive(Debug)]
 pub struct Conditions<'a> {
-    /// Asked while the command runs.
+    /// Checked while the command runs.
     pub interrupt: &'a Interrupt,
-    /// Longest time it may take.
+    /// Longest allowed time.
     pub limit: Duration,
-    /// Whether its memory is sampled: such a run is not to be timed.
+    /// Whether its memory is sampled. Such a run must not be timed.
     pub observe: bool,
-    /// Where its standard output and error go.
+    /// The file for its standard output and error.
     pub output: &'a Path,
 }
 
-/// A command that ran.
+/// The measurements of a command that has ended.
 #[derive(Debug)]
 pub struct Measured {
-    /// From before it was started until it had ended.
+    /// Time from before its start until its end.
     pub wall: Duration,
-    /// What it and its descendants used.
+    /// Resources that it and its descendants used.
     pub usage: Usage,
-    /// The most memory seen, if it was observed.
+    /// Peak memory, if it was observed.
     pub memory: Option<Memory>,
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
-    /// Why it was ended, if it did not end by itself.
+    /// The reason for ending it early, if it was ended early.
     pub ended: Option<Ended>,
-    /// The last lines that it wrote.
+    /// The end of its output.
     pub said: String,
 }
 
-/// Why a command was ended.
+/// The reason for ending a command early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     Limit,
     /// The shootout was interrupted.
     Interrupted,
 }
 
-/// Runs a command to its end, in a process group of its own.
+/// Runs a command to its end, in its own process group.
 ///
 /// # Errors
 ///
-/// If it cannot be started or waited for.
+/// Fails if it cannot be started or waited for.
 pub fn run(mut command: Command, conditions: &Conditions<'_>) -> io::Result<Measured> {
     let mut output = File::create_new(conditions.output)?;
     command
@@ -90,18 +90,18 @@ pub fn run(mut command: Command, conditions: &Conditions<'_>) -> io::Result<Meas
             .name("watch".to_owned())
             .spawn_scoped(scope, move || watch(group, begun, conditions, &told));
         if watcher.is_err() {
-            // Nobody would end it: rather not begin.
+            // Without the watcher, nothing would end the command, so it is killed.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let ended = await_end(group);
         let wall = begun.elapsed();
-        // The receiver is gone only if the watcher is.
+        // Sending fails only if the watcher has ended.
         let _ = done.send(());
         let seen = watcher.map(|watcher| watcher.join().unwrap_or_default());
         (ended.map(|()| wall), seen)
     });
-    // What it leaves behind must not run on beside the next. The group is still the child's: a
-    // zombie keeps its number until it is reaped.
+    // Its descendants must not run beside the next command. The group id is still valid: a zombie
+    // keeps its process id until it is reaped.
     let _ = kill_process_group(group, Signal::KILL);
     let (status, usage) = reap(child.id())?;
     let seen = seen?;
@@ -115,7 +115,7 @@ pub fn run(mut command: Command, conditions: &Conditions<'_>) -> io::Result<Meas
     })
 }
 
-/// Waits until a child has ended, and leaves it to be reaped.
+/// Waits until a child has ended, but does not reap it.
 fn await_end(pid: Pid) -> io::Result<()> {
     loop {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -127,7 +127,7 @@ fn await_end(pid: Pid) -> io::Result<()> {
     }
 }
 
-/// What the watcher saw and did.
+/// The results of the watcher.
 #[derive(Debug, Default)]
 struct Seen {
     memory: Option<Memory>,
@@ -177,7 +177,7 @@ fn larger(one: Option<Memory>, other: Option<Memory>) -> Option<Memory> {
     }
 }
 
-/// The end of what was written, or nothing if it cannot be read.
+/// Returns the end of the output, or nothing if it cannot be read.
 fn tail(output: &mut File) -> String {
     let mut read = || -> io::Result<Vec<u8>> {
         let length = output.metadata()?.len();
@@ -190,7 +190,7 @@ fn tail(output: &mut File) -> String {
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-/// How a command ended, in words.
+/// Describes the exit status.
 #[must_use]
 pub fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn an_observed_run_has_memory() {
         let measured = sh("true", Duration::MAX, true);
-        // The first look may come too late for so short a run, but not for one that waits for it.
+        // The first sample may come too late for a run this short, but not for one that waits for
+        // it.
         assert!(measured.memory.is_none_or(|memory| memory.bytes > 0));
         let measured = sh("sleep 0.2", Duration::MAX, true);
         assert!(measured.memory.is_some_and(|memory| memory.bytes > 0));

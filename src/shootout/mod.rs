@@ -1,4 +1,4 @@
-//! The shootout: every approach, and programs from outside, at the same work, measured.
+//! The shootout: measures every approach, and outside programs, at the same work.
 //!
 //! ```text
 //!   plan -- who, at what --> contest -- interleaved rounds --> result -+-> terminal
@@ -6,9 +6,9 @@
 //!                 measure, tree   check                                +-> export
 //! ```
 //!
-//! Each approach is this program as a process of its own, with other options: the shootout knows
-//! nothing of the insides of a pool. It must not download anything itself, but for `bare`, a process of its
-//! own that shows the limit.
+//! Each approach is this program as a separate process with other options: the shootout does not
+//! know the inside of a pool. It must not download anything itself. The exception is `bare`, a
+//! separate process that measures the limit.
 
 mod approach;
 pub mod bare;
@@ -46,22 +46,22 @@ use work::WorkError;
 
 use crate::page::LayoutError;
 
-/// Why a shootout was not held, or its results are not where they should be.
+/// The reason why a shootout failed or a result could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ShootoutError {
     /// There is no work.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// There is no place for the files of a run.
+    /// There is no folder for the files of a run.
     #[error("cannot make a folder for the files of a run in {folder}: {source}; set TMPDIR")]
     Folder { folder: String, source: io::Error },
-    /// The files of a run cannot be made or removed.
+    /// The files of a run cannot be created or removed.
     #[error("cannot prepare a run: {0}; is there room for temporary files?")]
     Prepare(#[source] io::Error),
-    /// Signals cannot be listened to.
+    /// The signal handlers cannot be installed.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
-    /// The real network gave nothing.
+    /// The reference run on the real network failed.
     #[error(
         "cannot find out what the real network answers: {0}; try the list without the shootout"
     )]
@@ -69,7 +69,7 @@ pub enum ShootoutError {
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]
     Write { what: String, source: io::Error },
-    /// The page cannot be made: a defect of this program.
+    /// The page cannot be rendered: a defect of this program.
     #[error("cannot lay out the report: {0}; please report this")]
     Layout(#[from] LayoutError),
 }
@@ -77,16 +77,16 @@ pub enum ShootoutError {
 /// How a shootout ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Everyone did the work.
+    /// All entrants did the work.
     Complete,
-    /// Someone failed.
+    /// At least one entrant failed.
     Failures,
     /// A signal ended it early.
     Interrupted(u8),
 }
 
 impl Ending {
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -97,11 +97,12 @@ impl Ending {
     }
 }
 
-/// Holds a shootout, and tells its results.
+/// Runs a shootout, and reports its results.
 ///
 /// # Errors
 ///
-/// If it could not be held, or a result not be written. What an entrant does is never an error.
+/// Fails if the shootout could not run or a result could not be written. A failure of an entrant is
+/// not an error.
 pub fn execute(plan: Plan) -> Result<Ending, ShootoutError> {
     let interrupt = Interrupt::listen().map_err(ShootoutError::Signals)?;
     export::writable(&plan.export)?;

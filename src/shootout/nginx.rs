@@ -1,6 +1,7 @@
 //! nginx as the server of a preset, if it is installed.
 //!
-//! It serves files that are made before the first run. It must not know who asks for them.
+//! The files are created before the first run. This module does not know which entrants request
+//! them.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -13,15 +14,15 @@ use std::time::{Duration, Instant};
 use lab::origin::{ServerCertificate, Spec, body};
 use url::Url;
 
-/// Time within which nginx must accept connections.
+/// Time limit for nginx to accept connections.
 const START: Duration = Duration::from_secs(10);
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Times that other ports are tried: another program can take a free port before nginx does.
+/// Number of attempts with other ports: another program can take a free port before nginx does.
 const TRIES: usize = 20;
 
-/// A running nginx.
+/// A running nginx process.
 #[derive(Debug)]
 pub struct Nginx {
     child: Child,
@@ -35,14 +36,15 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx in one process, with its files in `folder`, or returns `None` if it is not installed.
+    /// Starts nginx in one process, with its files in `folder`. Returns `None` if it is not
+    /// installed.
     ///
     /// # Errors
     ///
-    /// Fails if it does not start.
+    /// Fails if nginx does not start.
     pub fn start(folder: &Path) -> io::Result<Option<Self>> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        // Debian keeps it where users have no path to.
+        // Debian installs it in a folder that is not on the `PATH` of users.
         let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
         let mut programs = folders.map(|folder| folder.join("nginx"));
         let Some(program) = programs.find(|program| program.is_file()) else {
@@ -72,13 +74,13 @@ impl Nginx {
         Err(io::Error::other(format!("nginx does not start: {log}")))
     }
 
-    /// Returns the id of its process.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Makes the files of these URLs, as the built-in origin would answer with.
+    /// Creates the files of these URLs, with the bodies that the built-in origin would send.
     ///
     /// # Errors
     ///
@@ -99,19 +101,20 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // It fails only if nginx has ended.
+        // This fails only if nginx has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns a port that was free a moment ago: nginx cannot be told to take any free port.
+/// Returns a port that was free a moment ago. nginx cannot choose any free port.
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }
 
-/// Starts nginx on these ports, and waits until it accepts connections. Returns `None` if it exits before.
+/// Starts nginx on these ports, and waits until it accepts connections. Returns `None` if it exits
+/// before that.
 fn serve(program: &Path, folder: &Path, ports: [u16; 2]) -> io::Result<Option<Child>> {
     let dir = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

@@ -1,6 +1,6 @@
-//! Contestants from outside: any command, and the programs that most people use today.
+//! Outside contestants: any command, and the programs that most people use today.
 //!
-//! It must not run the contest; it only asks a program for its version.
+//! This module must not run the contest. It runs programs only to find out their versions.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,19 +13,19 @@ use super::result::Family;
 /// A command that downloads a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outside {
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// What it is, in a line.
+    /// A description in one line.
     pub summary: String,
-    /// Where it comes from.
+    /// Its family.
     pub family: Family,
-    /// Its words; see [`Places`] for what is replaced in them.
+    /// The words of the command. [`Places`] lists the placeholders.
     pub words: Vec<String>,
-    /// What the program says of its version.
+    /// The first line of the output of `--version`.
     pub version: Option<String>,
 }
 
-/// What stands for the placeholders in a command's words.
+/// The values of the placeholders in a command's words.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     /// `{urls}`: the list, one URL a line.
@@ -36,38 +36,40 @@ pub struct Places<'a> {
     pub python: &'a Path,
     /// `{out}`: the folder to store files in.
     pub out: &'a Path,
-    /// `{origin}`: the origin's host and port. Words that hold it are left out without one.
+    /// `{origin}`: host and port of the origin. Without an origin, words that contain it are left
+    /// out.
     pub origin: Option<SocketAddr>,
-    /// `{ca}`: the certificate to trust. Words that hold it are left out without one.
+    /// `{ca}`: the certificate to trust. Without one, words that contain it are left out.
     pub ca: Option<&'a Path>,
     /// `{workers}`: downloads in flight.
     pub in_flight: u16,
 }
 
-/// Why a text is no contestant.
+/// The reason why a text does not describe a contestant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContestantError {
-    /// It has no name.
+    /// It has no name or no command.
     #[error("expected 'NAME=COMMAND', for example 'mine=./mine --list {{urls}} --to {{out}}'")]
     Shape,
-    /// A quote is open.
+    /// A quote is not closed.
     #[error("the command of '{0}' has a quote that is not closed")]
     Quotes(String),
-    /// It could not do the work.
+    /// A required placeholder is missing.
     #[error("the command of '{name}' must contain {missing}")]
     Missing {
         name: String,
-        /// Which placeholder.
+        /// The placeholder.
         missing: &'static str,
     },
 }
 
 impl Outside {
-    /// Reads `NAME=COMMAND`. The command is split as a shell would, and run without one.
+    /// Parses `NAME=COMMAND`. The command is split as a shell would split it, but runs without a
+    /// shell.
     ///
     /// # Errors
     ///
-    /// If it is something else, or lacks `{urls}` or `{out}`.
+    /// Fails if the text has another form, or lacks `{urls}` or `{out}`.
     pub fn parse(text: &str) -> Result<Self, ContestantError> {
         let (name, command) = text.split_once('=').ok_or(ContestantError::Shape)?;
         let (name, command) = (name.trim(), command.trim());
@@ -92,7 +94,8 @@ impl Outside {
         })
     }
 
-    /// The system calls alone, in as many processes as there are workers.
+    /// Returns the contestant that makes only the system calls, in as many processes as there are
+    /// workers.
     #[must_use]
     pub fn limit() -> Self {
         let words = ["/proc/self/exe", bare::COMMAND, "--processes", "{workers}"];
@@ -110,19 +113,19 @@ impl Outside {
         }
     }
 
-    /// Returns whether it makes the system calls alone.
+    /// Returns whether it makes only the system calls.
     #[must_use]
     pub fn is_limit(&self) -> bool {
         self.words.iter().any(|word| word == bare::COMMAND)
     }
 
-    /// Whether it can have more than one download in flight, as far as its command tells.
+    /// Returns whether its command can have more than one download in flight.
     #[must_use]
     pub fn scales(&self) -> bool {
         self.words.iter().any(|word| word.contains("{workers}"))
     }
 
-    /// Its command, ready to run.
+    /// Returns the command with all placeholders replaced.
     #[must_use]
     pub fn command(&self, places: &Places<'_>) -> Command {
         let mut words = self.words.iter().filter_map(|word| places.fill(word));
@@ -144,8 +147,8 @@ impl Places<'_> {
             None if word.contains("{ca}") => return None,
             None => word,
         };
-        // The folders are the shootout's own: their names are UTF-8, without anything that a shell
-        // inside a contestant's command could take amiss.
+        // The shootout creates these folders. Their names are UTF-8, and have no characters that
+        // are special to a shell inside a contestant's command.
         let paths = [
             ("{urls}", self.urls),
             ("{curl}", self.curl),
@@ -159,7 +162,7 @@ impl Places<'_> {
     }
 }
 
-/// The programs of the talk, for today's Python: name, source.
+/// The programs of the talk, for today's Python: name and source.
 pub const PYTHON: [(&str, &str); 6] = [
     ("common.py", include_str!("python/common.py")),
     ("sequential.py", include_str!("python/sequential.py")),
@@ -183,7 +186,7 @@ struct Peer {
     command: &'static str,
 }
 
-/// With equal settings.
+/// The peers, all with the same settings.
 const PEERS: [Peer; 4] = [
     Peer {
         program: "curl",
@@ -192,7 +195,7 @@ const PEERS: [Peer; 4] = [
         command: "{program} --disable --silent --show-error --fail --location --parallel \
                   --parallel-immediate --parallel-max {workers} --output-dir {out} --config {curl}",
     },
-    // wget2 1.99 leaves the port out of its Host field, and so asks for another site.
+    // wget2 1.99 leaves the port out of its Host header, and so requests another site.
     Peer {
         program: "wget2",
         name: "wget2",
@@ -217,13 +220,13 @@ const PEERS: [Peer; 4] = [
     },
 ];
 
-/// Why a program that was named cannot take part.
+/// The reason why a named program cannot take part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// It is another text, or another program.
+    /// The text has another form, or names another program.
     #[error("expected NAME=PATH with a NAME of curl, wget2, aria2c or wget, not '{0}' (--peer)")]
     Shape(String),
-    /// It is not there, or something else.
+    /// The path has no file, or another program.
     #[error("{path} does not answer --version, and so is no {name} (--peer)")]
     Silent { name: &'static str, path: String },
 }
@@ -241,12 +244,12 @@ impl Peer {
     }
 }
 
-/// The programs that are `told`, as NAME=PATH; with `all`, also the newest of each of the others that
-/// is on this machine, and Python.
+/// Returns the programs in `told`, given as NAME=PATH. With `all`, also returns the newest
+/// installed version of each other program, and Python.
 ///
 /// # Errors
 ///
-/// If what is told is no such program.
+/// Fails if an element of `told` is not one of these programs.
 pub fn peers(told: &[String], all: bool) -> Result<Vec<Outside>, PeerError> {
     let mut paths = HashMap::new();
     for text in told {
@@ -283,7 +286,8 @@ pub fn peers(told: &[String], all: bool) -> Result<Vec<Outside>, PeerError> {
     Ok(found)
 }
 
-/// The newest program of this name on the path, and its version: of several alike, the first.
+/// Returns the newest program of this name on the `PATH`, and its version. Of several with the same
+/// version, returns the first.
 fn newest(program: &str) -> Option<(String, String)> {
     let path = std::env::var_os("PATH")?;
     let folders = std::env::split_paths(&path).map(|folder| folder.join(program));
@@ -301,7 +305,7 @@ fn newest(program: &str) -> Option<(String, String)> {
     newest
 }
 
-/// The numbers of the first version in a line: 8, 21, 0 of `curl 8.21.0-DEV (x86_64)`.
+/// Returns the numbers of the first version in a line: 8, 21, 0 of `curl 8.21.0-DEV (x86_64)`.
 fn numbers(version: &str) -> Vec<u64> {
     let mut words = version.split_whitespace();
     let word = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
@@ -315,7 +319,8 @@ fn numbers(version: &str) -> Vec<u64> {
 }
 
 fn python() -> Vec<Outside> {
-    // The interpreter itself: what is on the path may be a script that looks for it each time.
+    // Uses the interpreter itself. `python3` on the `PATH` may be a script that searches for it on
+    // each start.
     let Some(interpreter) = ask("python3", &["-c", "import sys; print(sys.executable)"]) else {
         return Vec::new();
     };
@@ -353,7 +358,7 @@ fn python() -> Vec<Outside> {
             words: vec![
                 interpreter.clone(),
                 format!("{{python}}/{program}.py"),
-                // A sequential program is told as well, and takes no notice.
+                // The sequential program gets the number too, and ignores it.
                 if program == "sequential" {
                     "1"
                 } else {
@@ -372,7 +377,7 @@ fn version(program: &str, option: &str) -> Option<String> {
     ask(program, &[option])
 }
 
-/// The first line that a program answers with; `None` if it is not there or fails.
+/// Returns the first line of a program's output, or `None` if it does not exist or fails.
 fn ask(program: &str, arguments: &[&str]) -> Option<String> {
     let answer = Command::new(program)
         .args(arguments)
@@ -390,7 +395,7 @@ fn ask(program: &str, arguments: &[&str]) -> Option<String> {
 ///
 /// # Errors
 ///
-/// If they cannot be written.
+/// Fails if a file cannot be written.
 pub fn write_python(folder: &Path) -> std::io::Result<PathBuf> {
     let python = folder.join("python");
     std::fs::create_dir(&python)?;

@@ -1,6 +1,7 @@
-//! What a shootout is about: made from what was typed, before anything is started.
+//! The plan of a shootout: made from the command line before anything is started.
 //!
-//! It must not measure; it asks the machine which peers are there, and nothing else.
+//! This module must not measure. The only programs that it runs are peers, to find out whether they
+//! are installed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,81 +14,81 @@ use super::outside::{self, Outside, PeerError};
 use crate::cli::shootout::{ExportArgs, Preset, ShootoutArgs};
 use crate::input::{Excerpt, LineError, Source};
 
-/// CPU work on a body in the mixed scenario of the matrix, unless the user says how much.
+/// CPU work on a body in the mixed scenario of the matrix, unless the user sets it.
 const MIXED_WORK: Duration = Duration::from_millis(5);
 
-/// How much more that is in the CPU-bound one.
+/// The CPU-bound scenario has this many times that work.
 const CPU_BOUND: u32 = 4;
 
-/// Why what was typed makes no sense.
+/// An error in the command line.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Nobody has this name.
+    /// No entrant has this name.
     #[error(
         "there is no entrant {name} (--only); there are {there}; --limit, --peers, --peer and --contestant add others"
     )]
     Unknown {
-        /// What was typed.
+        /// The name on the command line.
         name: String,
-        /// Who there is.
+        /// The known names.
         there: String,
     },
-    /// A program that cannot take part.
+    /// A named program cannot take part.
     #[error(transparent)]
     Peer(#[from] PeerError),
-    /// A URL that cannot be downloaded.
+    /// A URL cannot be downloaded.
     #[error(transparent)]
     Url(#[from] LineError),
 }
 
-/// A shootout to be held.
+/// A shootout that can be run.
 #[derive(Debug)]
 pub struct Plan {
     pub program: PathBuf,
-    /// Where URLs come from.
+    /// The sources of URLs.
     pub sources: Vec<Source>,
     /// Downloads in flight.
     pub in_flight: u16,
-    /// Other numbers of that to measure.
+    /// Other numbers of downloads in flight to measure.
     pub scan: Vec<u16>,
-    /// Who takes part.
+    /// The entrants.
     pub entrants: Vec<Entrant>,
-    /// At which kinds of work.
+    /// The kinds of work.
     pub scenarios: Vec<Scenario>,
     /// Timed rounds.
     pub rounds: u32,
     /// Rounds before them that do not count.
     pub warm_up: u32,
-    /// Longest time that one run may take.
+    /// Longest allowed time of one run.
     pub limit: Duration,
-    /// Nothing is printed.
+    /// Whether to print nothing.
     pub quiet: bool,
-    /// Where the results go.
+    /// The files for the results.
     pub export: ExportArgs,
 }
 
 /// One kind of work.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What it is called.
+    /// Name.
     pub name: &'static str,
-    /// How the origin answers; `None` for the real network.
+    /// The behaviour of the origin, or `None` for the real network.
     pub simulate: Option<Spec>,
     /// CPU work on each body.
     pub cpu_per_task: Duration,
-    /// Whether the files come over TLS.
+    /// Whether the files are downloaded over TLS.
     pub tls: bool,
-    /// The preset, which has files of its own.
+    /// The preset, which has its own files.
     pub preset: Option<Preset>,
 }
 
 impl Plan {
-    /// Makes sense of what was typed. A command that cannot take part is no error: it stands in the
-    /// results as failed.
+    /// Plans a shootout from the command line. A contestant's command that cannot run is not an
+    /// error: the results list it as failed.
     ///
     /// # Errors
     ///
-    /// If somebody is to take part whom nobody knows, or a URL cannot be downloaded.
+    /// Fails if no entrant has a requested name, or a URL cannot be downloaded.
     pub fn new(args: ShootoutArgs) -> Result<Self, PlanError> {
         let scenarios = scenarios(&args);
         let mut scan: Vec<u16> = args.scan_workers.iter().map(|n| n.get()).collect();
@@ -100,7 +101,7 @@ impl Plan {
             false => Source::from_arguments(args.urls)?,
         };
         Ok(Self {
-            // The file that runs now, even if another was put in its place meanwhile.
+            // The file that runs now, even if another file has replaced it.
             program: PathBuf::from("/proc/self/exe"),
             sources,
             in_flight: args.workers.get(),
@@ -115,7 +116,7 @@ impl Plan {
         })
     }
 
-    /// Whether a program from outside takes part.
+    /// Returns whether an outside program takes part.
     #[must_use]
     pub fn has_outsiders(&self) -> bool {
         let outside = |entrant: &Entrant| matches!(entrant, Entrant::Outside(_));
@@ -213,7 +214,7 @@ fn unknown(name: &str, all: &[Entrant]) -> PlanError {
     }
 }
 
-/// The later of two with the same name would be taken for the earlier.
+/// Rejects later entrants with the same name, because results identify an entrant by its name.
 fn without_namesakes(all: Vec<Entrant>) -> Vec<Entrant> {
     let mut named: Vec<Entrant> = Vec::new();
     for entrant in all {

@@ -1,6 +1,6 @@
-//! The kinds of work that README compares the program by.
+//! The kinds of work by which the README compares the program with others.
 //!
-//! It must not start anything.
+//! This module must not start anything.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use lab::origin::{SizeRange, Spec};
 use super::entrant::Entrant;
 use crate::cli::shootout::Preset;
 
-/// Downloads at once of programs with one event loop for all of them. With fewer, they wait for the server.
+/// Number of downloads in flight for programs with one event loop. With fewer, they wait for the
+/// server.
 const EVENT_LOOPS: [(&str, u16); 3] = [("async", 32), ("curl", 32), ("aria2c", 16)];
 
 impl Preset {
-    /// What the work is, in the words of a table.
+    /// A description of the work for a table.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Small => "10,000 × 10 KB",

@@ -1,4 +1,4 @@
-//! What a person sees while it is measured: one line that says who runs, on a terminal only.
+//! The display during the measurement: one line that names the current entrant, on a terminal only.
 //!
 //! It is drawn between runs, never during one.
 
@@ -11,7 +11,7 @@ use super::contest::{Round, Step};
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Draws on standard error if that is a terminal and `quiet` is not wanted.
+    /// Draws on standard error if that is a terminal and `quiet` is not set.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         let target = match quiet {
@@ -19,12 +19,12 @@ impl Progress {
             false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        // The template is a constant, and right.
+        // The template is a constant, and valid.
         let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}");
         Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 
-    /// Shows what comes next.
+    /// Shows the next run.
     pub fn step(&self, scenario: &str, step: Step<'_>) {
         let round = match step.round {
             Round::WarmUp => "warm-up".to_owned(),
@@ -41,7 +41,7 @@ impl Progress {
         self.0.tick();
     }
 
-    /// Takes the line off the screen.
+    /// Removes the line from the screen.
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }

@@ -1,6 +1,6 @@
-//! What a shootout found: one type that the report, the terminal and every export read.
+//! The results of a shootout: one type that the report, the terminal and every export read.
 //!
-//! Plain data. It must not measure, and not know how it is shown.
+//! Plain data. This module must not measure, and does not know how the results are shown.
 
 use serde::Serialize;
 
@@ -12,20 +12,20 @@ use crate::format;
 /// A whole shootout.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shootout {
-    /// Where, when and how.
+    /// Time, place and method.
     pub about: About,
-    /// One for each kind of work.
+    /// One scenario for each kind of work.
     pub scenarios: Vec<Scenario>,
-    /// It was ended before it was complete; what is here is what was.
+    /// Whether it was ended early. The results then hold what was complete by then.
     pub interrupted: bool,
 }
 
 /// How it was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
-    /// When it began: RFC 3339.
+    /// Start time (RFC 3339).
     pub begun: String,
-    /// What was typed.
+    /// The command line.
     pub command: String,
     /// Facts as name and value: machine, kernel, versions.
     pub facts: Vec<(String, String)>,
@@ -33,11 +33,11 @@ pub struct About {
     pub rounds: u32,
     /// Rounds before them that do not count.
     pub warm_up: u32,
-    /// Load average of the machine over the minute before the start, if the kernel tells.
+    /// Load average of the machine over the minute before the start, if the kernel reports it.
     pub load: Option<f64>,
     /// Processors that the entrants could use.
     pub processors: usize,
-    /// What a reader has to know to judge the figures.
+    /// Limits of the method that a reader must know.
     pub caveats: Vec<String>,
 }
 
@@ -45,13 +45,13 @@ pub struct About {
 const BUSY: f64 = 0.5;
 
 impl About {
-    /// Whether something else kept the machine busy before the start.
+    /// Returns whether other programs kept the machine busy before the start.
     #[must_use]
     pub fn busy(&self) -> bool {
         self.load.is_some_and(|load| load > BUSY)
     }
 
-    /// What the machine did before the start, in a sentence, if the kernel tells.
+    /// Describes the state of the machine before the start, if the kernel reports its load.
     #[must_use]
     pub fn machine(&self) -> Option<String> {
         let state = match self.busy() {
@@ -66,43 +66,43 @@ impl About {
     }
 }
 
-/// One kind of work, and how everyone did.
+/// One kind of work, and the results of all entrants.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scenario {
     /// `I/O-bound`, `mixed` or `CPU-bound`.
     pub name: String,
-    /// What the built-in origin simulates; `None` for the real network.
+    /// The behaviour of the built-in origin, or `None` for the real network.
     pub simulate: Option<String>,
-    /// Time from a request to its answer, if it is known.
+    /// Time from a request to its answer, if known.
     pub latency_s: Option<f64>,
     /// CPU work on each body.
     pub cpu_per_task_s: f64,
-    /// Downloads in flight, for all that can have more than one.
+    /// Downloads in flight of all entrants that can have more than one.
     pub in_flight: u16,
-    /// URLs, each once.
+    /// Number of different URLs.
     pub urls: usize,
-    /// The list was rewritten to plain http on loopback, for contestants from outside.
+    /// Whether the list was rewritten to the server's address on loopback, for outside contestants.
     pub rewritten: bool,
-    /// The list says https.
+    /// Whether the list has https URLs.
     pub tls: bool,
-    /// One for each entrant: the fastest first, those without a time last.
+    /// The results of the entrants: the fastest first, those without a time last.
     pub standings: Vec<Standing>,
-    /// The same for other numbers of downloads in flight.
+    /// The same with other numbers of downloads in flight.
     pub scan: Vec<ScanPoint>,
-    /// What was particular about this work.
+    /// Special conditions of this work.
     pub notes: Vec<String>,
 }
 
-/// Everyone with one number of downloads in flight.
+/// All entrants with one number of downloads in flight.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScanPoint {
     /// Downloads in flight.
     pub in_flight: u16,
-    /// One for each entrant that can have more than one, in the same order at every point.
+    /// The results of the entrants that can have more than one, in the same order at every point.
     pub standings: Vec<Standing>,
 }
 
-/// Where an entrant comes from. On the page its colour follows from it.
+/// The family of an entrant. It determines the colour on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -115,10 +115,10 @@ pub enum Family {
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 3] = [Self::Ours, Self::Outside, Self::Python];
 
-    /// As a class of the page and a word of the exports: the same as in JSON.
+    /// Returns the class on the page and the word in the exports, which is the same as in JSON.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -128,7 +128,7 @@ impl Family {
         }
     }
 
-    /// For people.
+    /// Returns the name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -139,48 +139,48 @@ impl Family {
     }
 }
 
-/// How one entrant did.
+/// The results of one entrant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
     pub name: String,
-    /// What it is, in a line.
+    /// A description in one line.
     pub summary: String,
-    /// Where it comes from.
+    /// Its family.
     pub family: Family,
-    /// The command, with `OUT` and `LIST` for the paths.
+    /// The command, with `OUT` and `LIST` instead of the paths.
     pub command: String,
-    /// What came of it.
+    /// Whether it has a time.
     pub state: State,
-    /// How long it would take if only latency, CPU work and its limits existed.
+    /// The time if only latency, CPU work and its limits existed.
     pub ideal_s: Option<f64>,
-    /// Its timed rounds, each one checked.
+    /// Its timed rounds, all checked.
     pub runs: Vec<Run>,
-    /// Figures over the runs; only if it did not fail.
+    /// Figures over the runs, if it did not fail.
     pub figures: Option<Figures>,
-    /// The most memory seen in a round that does not count.
+    /// Peak memory in a round that does not count.
     pub memory: Option<Memory>,
-    /// The phases of every task of a round that does not count.
+    /// The phases of every task in a round that does not count.
     pub timeline: Option<Timeline>,
 }
 
-/// What came of an entrant.
+/// Whether an entrant has a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", content = "reason", rename_all = "snake_case")]
 pub enum State {
     /// It has a time.
     Measured,
-    /// It did not do the work: it never gets a time.
+    /// It did not do the work, so it has no time.
     Failed(String),
-    /// It was never asked to, or not to the end of one round.
+    /// It did not run, or did not complete a round.
     NotMeasured(String),
 }
 
 /// One timed round.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
-    /// Which, from 1.
+    /// Number of the round, from 1.
     pub round: u32,
-    /// From the start of the process until its end.
+    /// Time from the start of the process until its end.
     pub wall_s: f64,
     /// CPU time of the process tree in user mode.
     pub user_s: f64,
@@ -188,13 +188,13 @@ pub struct Run {
     pub system_s: f64,
     /// Voluntary context switches of the process tree.
     pub voluntary: u64,
-    /// Involuntary ones.
+    /// Involuntary context switches of the process tree.
     pub involuntary: u64,
-    /// Files checked.
+    /// Number of files, all checked.
     pub files: usize,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// CPU time of the origin meanwhile, if there is one.
+    /// CPU time of the origin during the run, if there is one.
     pub origin_cpu_s: Option<f64>,
 }
 
@@ -215,28 +215,28 @@ pub struct Figures {
     pub voluntary: Statistics,
     /// Involuntary context switches.
     pub involuntary: Statistics,
-    /// Share of one processor that the origin took, at the median.
+    /// Median share of one processor that the origin used.
     pub origin_load: Option<f64>,
 }
 
-/// CPU time below this is not split into user mode and kernel. Many kernels split it by what ran at
-/// each tick of a clock of 100 to 1000 Hz: below it the shares come from a handful of ticks.
+/// CPU time below this is not split into user mode and kernel. Many kernels split it by what runs
+/// at each tick of a clock of 100 to 1000 Hz, so that below it the shares rest on a few ticks.
 pub const LEAST_SPLIT_S: f64 = 0.05;
 
 impl Figures {
-    /// CPU time in seconds, user mode and kernel together.
+    /// Returns the CPU time in seconds, user mode and kernel together.
     #[must_use]
     pub fn cpu_s(&self) -> f64 {
         self.user.median + self.system.median
     }
 
-    /// User mode and kernel in seconds, if there is enough CPU time to tell them apart.
+    /// Returns the time in user mode and in the kernel in seconds, if there is enough to split.
     #[must_use]
     pub fn cpu_split_s(&self) -> Option<(f64, f64)> {
         (self.cpu_s() >= LEAST_SPLIT_S).then_some((self.user.median, self.system.median))
     }
 
-    /// The figures over `runs`, if there are any.
+    /// Returns the figures over `runs`, or `None` without runs.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
     pub fn of(runs: &[Run]) -> Option<Self> {
@@ -260,7 +260,7 @@ impl Figures {
 }
 
 impl Standing {
-    /// Its figures, if it has a time.
+    /// Returns its figures, if it has a time.
     #[must_use]
     pub fn measured(&self) -> Option<&Figures> {
         match self.state {
@@ -269,7 +269,7 @@ impl Standing {
         }
     }
 
-    /// Why it has no time, if it has none: a word, and the reason.
+    /// Returns why it has no time: a word, and the reason.
     #[must_use]
     pub fn problem(&self) -> Option<(&'static str, &str)> {
         match &self.state {
@@ -281,7 +281,7 @@ impl Standing {
 }
 
 impl Scenario {
-    /// Puts the fastest first and those without a time last, here and in the scan.
+    /// Sorts the fastest first and entrants without a time last, also in the scan.
     pub fn sort(&mut self) {
         let median = |standing: &Standing| {
             standing
@@ -299,7 +299,7 @@ impl Scenario {
     }
 }
 
-/// The figures of the fastest, if anyone has a time.
+/// Returns the figures of the fastest entrant, if any entrant has a time.
 #[must_use]
 pub fn fastest(standings: &[Standing]) -> Option<&Figures> {
     let measured = standings.iter().filter_map(Standing::measured);
@@ -307,7 +307,7 @@ pub fn fastest(standings: &[Standing]) -> Option<&Figures> {
 }
 
 impl Shootout {
-    /// Whether anyone failed.
+    /// Returns whether any entrant failed.
     #[must_use]
     pub fn has_failures(&self) -> bool {
         self.scenarios.iter().any(|scenario| {

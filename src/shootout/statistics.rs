@@ -1,32 +1,32 @@
 //! Statistics over a handful of repeated measurements.
 //!
-//! Pure arithmetic. It reports outliers and never drops one: every value counts in every figure.
+//! Pure arithmetic. Outliers are reported but never dropped: every value counts in every figure.
 
 use serde::Serialize;
 
 /// A modified z-score beyond this marks an outlier (Iglewicz and Hoaglin, 1993: 3.5).
 const OUTLIER: f64 = 3.5;
 
-/// What the modified z-score scales the median absolute deviation by, so that it estimates the
-/// standard deviation of a normal distribution: its 75th percentile.
+/// The factor by which the median absolute deviation estimates the standard deviation of a normal
+/// distribution: its 75th percentile.
 const MAD_SCALE: f64 = 0.674_489_75;
 
-/// The same for the mean absolute deviation: the square root of 2 / pi.
+/// The same factor for the mean absolute deviation: the square root of 2 / pi.
 const MEAN_AD_SCALE: f64 = 0.797_884_56;
 
-/// With fewer values than this nothing can be called unusual.
+/// With fewer values, there are no outliers.
 const FEWEST_FOR_OUTLIERS: usize = 4;
 
-/// Figures over values of one quantity, in the quantity's unit.
+/// Figures over the values of one quantity, in its unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Statistics {
-    /// How many values there are; at least one.
+    /// Number of values, at least one.
     pub count: usize,
     /// The middle value, or the mean of the middle two.
     pub median: f64,
     /// The arithmetic mean.
     pub mean: f64,
-    /// The sample standard deviation (divided by n - 1); one value has none.
+    /// The sample standard deviation (divided by n - 1), if there is more than one value.
     pub deviation: Option<f64>,
     /// The least value.
     pub min: f64,
@@ -37,7 +37,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// The figures over `values`, or `None` without a value or with one that is not finite.
+    /// Returns the figures over `values`, or `None` if there is no value or one is not finite.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a handful of values")]
     pub fn of(values: &[f64]) -> Option<Self> {
@@ -59,7 +59,7 @@ impl Statistics {
     }
 }
 
-/// The median of at least one value.
+/// Returns the median of at least one value.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -78,8 +78,8 @@ fn outliers(values: &[f64]) -> Vec<usize> {
     }
     let center = median(values);
     let distances: Vec<f64> = values.iter().map(|value| (value - center).abs()).collect();
-    // More than half of the values are equal: the median of the distances is 0, and any other
-    // value would be infinitely far away. The mean of the distances then serves.
+    // More than half of the values are equal, so the median of the distances is 0, and all other
+    // values would be infinitely far away. The mean of the distances is used instead.
     let spread = match median(&distances) {
         0.0 => distances.iter().sum::<f64>() / distances.len() as f64 / MEAN_AD_SCALE,
         mad => mad / MAD_SCALE,
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_threshold_is_that_of_the_literature() {
-        // Median 0, MAD 1: the score of x is 0.6745 x, so that 5.18 is in and 5.20 is out.
+        // Median 0, MAD 1: the score of x is 0.6745 x, so 5.18 is within the limit and 5.20 is not.
         let just_in = [-1.0, -1.0, 0.0, 1.0, 5.18];
         let just_out = [-1.0, -1.0, 0.0, 1.0, 5.20];
         assert_eq!(of(&just_in).outliers, [0_usize; 0]);

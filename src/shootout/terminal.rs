@@ -1,6 +1,6 @@
 //! The results on a terminal: a table with bars for each kind of work.
 //!
-//! It must not compute figures, only show them.
+//! This module must not compute figures. It only shows them.
 
 use std::io::{self, Write};
 
@@ -16,14 +16,14 @@ use crate::format;
 /// The longest bar, in characters.
 const BAR: f64 = 24.0;
 
-/// The bars go last of all but the median, see [`Column::rank`].
+/// The bars are the last to be left out except for the median, see [`Column::rank`].
 const BAR_RANK: u8 = 10;
 
-/// Prints the tables on standard output, as wide as its terminal at most.
+/// Prints the tables on standard output, at most as wide as its terminal.
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// Fails if standard output cannot be written.
 pub fn print(shootout: &Shootout) -> io::Result<()> {
     let width = terminal_size_of(io::stdout());
     let width = width.map_or(usize::MAX, |(Width(width), _)| width.into());
@@ -32,12 +32,12 @@ pub fn print(shootout: &Shootout) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes the tables, none of their lines longer than `width` characters as far as columns can be left
-/// out.
+/// Writes the tables. Leaves out columns so that lines have at most `width` characters, if
+/// possible.
 ///
 /// # Errors
 ///
-/// If `out` takes no more.
+/// Fails if `out` cannot be written.
 pub fn write(out: &mut impl Write, shootout: &Shootout, width: usize) -> io::Result<()> {
     for scenario in &shootout.scenarios {
         write_prose(out, &title(scenario), width)?;
@@ -71,14 +71,14 @@ pub fn write(out: &mut impl Write, shootout: &Shootout, width: usize) -> io::Res
     Ok(())
 }
 
-/// Breaks lines between words.
+/// Writes text, with line breaks between words.
 fn write_prose(out: &mut impl Write, text: &str, width: usize) -> io::Result<()> {
     let mut table = plain();
     table.add_row([text]);
     if let Some(column) = table.column_mut(0) {
         column.set_padding((0, 0));
     }
-    // Wider than a table can be is as good as without an end.
+    // A width above the maximum of a table is treated as unlimited.
     if let Ok(width) = u16::try_from(width) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);
@@ -86,7 +86,7 @@ fn write_prose(out: &mut impl Write, text: &str, width: usize) -> io::Result<()>
     write_table(out, &table)
 }
 
-/// Without the blanks that fill up the last column.
+/// Writes a table without the spaces at the end of each line.
 fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
@@ -94,13 +94,13 @@ fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of the work, and what it was.
+/// Returns the name of the work and its description.
 #[must_use]
 pub fn title(scenario: &Scenario) -> String {
     format!("{}: {}", scenario.name, work(scenario))
 }
 
-/// What the work was, in a line.
+/// Describes the work in one line.
 #[must_use]
 pub fn work(scenario: &Scenario) -> String {
     let mut parts = vec![
@@ -137,7 +137,7 @@ impl Shown<'_> {
     }
 }
 
-/// The table, without the columns that find no room.
+/// Returns the table, without the columns that do not fit.
 fn table(scenario: &Scenario, width: usize) -> Table {
     let mut columns: Vec<Shown<'_>> = COLUMNS.iter().map(Shown::Figures).collect();
     columns.insert(1, Shown::Bars);
@@ -193,7 +193,7 @@ fn plain() -> Table {
     table
 }
 
-/// A bar from zero, to an eighth of a character.
+/// Returns a bar from zero, with a precision of an eighth of a character.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,7 +1,7 @@
 //! The phases of every task of one run, packed into lanes.
 //!
-//! Read from the file that `--timeline` writes. What it says was measured where it happened; this
-//! module must not infer any of it.
+//! The source is the file that `--timeline` writes. All its times were measured where they
+//! occurred. This module must not infer any.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,26 +10,26 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// The phase in which a task waits for a place: no lane is taken by it.
+/// The phase in which a task waits for a slot. It takes no lane.
 const QUEUE: &str = "queue";
 
-/// One run, as lanes.
+/// One run as lanes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Timeline {
-    /// From the start of the process to its end, in microseconds.
+    /// Time from the start of the process to its end, in microseconds.
     pub length_us: f64,
-    /// In the order of their slots; those of one slot follow each other.
+    /// Lanes in the order of their slots. Those of one slot are adjacent.
     pub lanes: Vec<Lane>,
 }
 
-/// Tasks that one worker, or one of the places within an event loop, did one after another.
+/// Tasks that one worker, or one place within an event loop, did one after another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lane {
     /// The worker's slot.
     pub slot: u32,
-    /// Which of the slot's lanes, from 0.
+    /// Number of the lane within the slot, from 0.
     pub place: usize,
-    /// In the order of time, none overlapping another.
+    /// Tasks in the order of time, without overlap.
     pub tasks: Vec<Task>,
 }
 
@@ -40,13 +40,13 @@ pub struct Task {
     pub task: u64,
     /// Its URL.
     pub url: String,
-    /// How it ended.
+    /// Outcome.
     pub outcome: String,
-    /// When it left the queue, in microseconds from the start of the process.
+    /// Time when it left the queue, in microseconds from the start of the process.
     pub start_us: f64,
-    /// When it was done, likewise.
+    /// Time when it was done, in the same unit.
     pub end_us: f64,
-    /// What it went through, in the order of time.
+    /// Its phases, in the order of time.
     pub spans: Vec<Span>,
 }
 
@@ -55,12 +55,12 @@ pub struct Task {
 pub struct Span {
     /// `queue`, `resolve`, `connect`, `tls`, `first_byte`, `body`, `cpu` or `store`.
     pub phase: String,
-    /// When it began, in microseconds: on the monotonic clock in the file, from the start of the
-    /// process in a [`Timeline`].
+    /// Start in microseconds: on the monotonic clock in the file, from the start of the process in
+    /// a [`Timeline`].
     pub start_us: f64,
-    /// How long it took.
+    /// Duration in microseconds.
     pub wall_us: f64,
-    /// For how much of that a processor worked on it.
+    /// The part of that time in which a processor worked on it.
     pub cpu_us: f64,
 }
 
@@ -74,12 +74,12 @@ struct Line {
 }
 
 impl Timeline {
-    /// Reads what a run wrote that began at `begun_us` on the monotonic clock and took
+    /// Reads the timeline of a run that began at `begun_us` on the monotonic clock and took
     /// `length_us`.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or a line is not as agreed.
+    /// Fails if the file cannot be read, or a line is invalid.
     pub fn read(path: &Path, begun_us: f64, length_us: f64) -> io::Result<Self> {
         Self::parse(BufReader::new(File::open(path)?), begun_us, length_us)
     }
@@ -103,14 +103,14 @@ impl Timeline {
         Ok(Self { length_us, lanes })
     }
 
-    /// How many tasks there are.
+    /// Returns the number of tasks.
     #[must_use]
     pub fn tasks(&self) -> usize {
         self.lanes.iter().map(|lane| lane.tasks.len()).sum()
     }
 
-    /// For how long tasks were under way, and for how much of that a processor worked on them; in
-    /// microseconds, over all tasks.
+    /// Returns the sum of the tasks' times outside the queue, and the part of it in which a
+    /// processor worked on them, in microseconds.
     #[must_use]
     pub fn under_way_and_working(&self) -> (f64, f64) {
         let tasks = self.lanes.iter().flat_map(|lane| &lane.tasks);
@@ -121,20 +121,20 @@ impl Timeline {
 }
 
 impl Task {
-    /// For how long a processor worked on it.
+    /// Returns the time in which a processor worked on it, in microseconds.
     #[must_use]
     pub fn cpu_us(&self) -> f64 {
         let spans = self.spans.iter().filter(|span| span.phase != QUEUE);
         spans.map(|span| span.cpu_us).sum()
     }
 
-    /// Its phases but the queue.
+    /// Returns all its phases except the queue.
     pub fn under_way(&self) -> impl Iterator<Item = &Span> {
         self.spans.iter().filter(|span| span.phase != QUEUE)
     }
 }
 
-/// A task in time from the start of the run, or `None` if it never left the queue.
+/// Returns a task with times from the start of the run, or `None` if it never left the queue.
 fn task(line: Line, begun_us: f64) -> Option<Task> {
     let mut spans = line.spans;
     spans.retain(|span| span.start_us.is_finite() && span.wall_us.is_finite());
@@ -164,8 +164,8 @@ fn task(line: Line, begun_us: f64) -> Option<Task> {
     (task.start_us <= task.end_us).then_some(task)
 }
 
-/// Packs tasks into as few lanes as go without overlap: in the order of their start, each into the
-/// first lane that is free. (For intervals, that is the least number.)
+/// Packs tasks into as few lanes as possible without overlap: in the order of their start, each
+/// into the first free lane. (For intervals, this gives the least number.)
 fn pack(mut tasks: Vec<Task>) -> Vec<Vec<Task>> {
     tasks.sort_by(|one, other| one.start_us.total_cmp(&other.start_us));
     let mut lanes: Vec<Vec<Task>> = Vec::new();
@@ -255,7 +255,7 @@ mod tests {
             }
             let packed: usize = lanes.iter().map(Vec::len).sum();
             prop_assert_eq!(packed, intervals.len());
-            // No fewer lanes than tasks at one moment, and no more than that.
+            // There are as many lanes as the most tasks at one moment.
             let most = (0..120).map(|moment| intervals.iter().filter(|&&(start, length)| {
                 start <= moment && moment < start + length
             }).count()).max().unwrap_or(0);

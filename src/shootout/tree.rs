@@ -1,9 +1,9 @@
 //! The memory of a tree of processes at one moment, read from `/proc`.
 //!
-//! Proportional set size where the kernel tells (`smaps_rollup`): a page that k processes share
-//! counts 1/k in each, so that the sum over the tree counts it once. Resident set size otherwise,
-//! which counts it k times. Reading it is work for the kernel on behalf of the processes: it is
-//! never done during a timed run. This module must not decide when to look.
+//! It is the proportional set size if the kernel reports it (`smaps_rollup`): a page that k
+//! processes share counts 1/k in each, so the sum over the tree counts it once. Otherwise it is the
+//! resident set size, which counts the page k times. Reading it costs the processes kernel time, so
+//! it is never read during a timed run. This module must not decide when to read it.
 
 use std::fs;
 
@@ -11,32 +11,32 @@ use serde::Serialize;
 
 use pool::process_memory::{in_status, kib};
 
-/// Most processes looked at: a runaway tree must not hold up the shootout.
+/// The most processes that are examined, so that a runaway tree cannot delay the shootout.
 const MOST: usize = 4096;
 
-/// What a page that several processes share counts as.
+/// How a page counts that several processes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counted {
-    /// Once over all of them.
+    /// Once over all processes.
     Proportional,
-    /// Once in each of them.
+    /// Once in each process.
     Resident,
 }
 
-/// A tree at one moment.
+/// The memory of a tree at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// Memory of all processes in bytes.
     pub bytes: u64,
-    /// How many processes there are.
+    /// Number of processes.
     pub processes: usize,
     /// How shared pages count.
     pub counted: Counted,
 }
 
 impl Memory {
-    /// The larger of two looks.
+    /// Returns the larger of two samples.
     #[must_use]
     pub const fn peak(self, other: Self) -> Self {
         if self.bytes >= other.bytes {
@@ -47,7 +47,7 @@ impl Memory {
     }
 }
 
-/// Looks at the process `root` and all its descendants; `None` if none of them is there.
+/// Samples the process `root` and all its descendants. Returns `None` if none of them exists.
 #[must_use]
 pub fn memory(root: u32) -> Option<Memory> {
     let mut total = Memory {
@@ -62,7 +62,7 @@ pub fn memory(root: u32) -> Option<Memory> {
             total.bytes += bytes;
             total.counted = Counted::Resident;
         } else {
-            // It has ended meanwhile.
+            // The process has ended.
             continue;
         }
         total.processes += 1;
@@ -80,7 +80,7 @@ fn descendants(root: u32) -> Vec<u32> {
     found
 }
 
-/// The children of every thread of a process (proc_pid_task(5)).
+/// Returns the children of every thread of a process (proc_pid_task(5)).
 fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
@@ -132,7 +132,7 @@ mod tests {
             .read_line(&mut line)
             .expect("readable");
         let memory = memory(root.id()).expect("they run");
-        // Two shells, and what they wait for.
+        // Two shells, and the command that they wait for.
         assert_eq!(memory.processes, 4, "{memory:?}");
         assert!(memory.bytes > 100 << 10, "{memory:?}");
         kill_process_group(Pid::from_child(&root), Signal::KILL).expect("it is there");

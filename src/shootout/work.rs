@@ -1,6 +1,6 @@
-//! The work of one scenario: the list, who answers for it, and what must come of it.
+//! The work of one scenario: the list, its server, and the expected result.
 //!
-//! It must not run an entrant.
+//! This module must not run an entrant.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,12 +17,12 @@ use super::outside::write_python;
 use crate::cli::shootout::Preset;
 use crate::input::{self, InputError, Lines, Source, Target};
 
-/// What everyone is given.
+/// The work of all entrants.
 #[derive(Debug)]
 pub struct Work {
-    /// The URLs, each once.
+    /// Different URLs.
     pub urls: Vec<String>,
-    /// What each must come to.
+    /// The expected body of each URL.
     pub expected: Expected,
     /// The list, one URL a line.
     pub list: PathBuf,
@@ -30,11 +30,11 @@ pub struct Work {
     pub curl: PathBuf,
     /// The programs of the talk.
     pub python: PathBuf,
-    /// Where the server is announced, for this program's own runs.
+    /// The file with the server's address, for this program's own runs.
     pub announcement: Option<PathBuf>,
-    /// The server's address in the list. The real network has none.
+    /// The server's address in the list, or `None` for the real network.
     pub address: Option<SocketAddr>,
-    /// The certificate that other programs must trust, if the list says https.
+    /// The certificate that other programs must trust, if the list has https URLs.
     pub ca: Option<PathBuf>,
     server: Option<Server>,
 }
@@ -46,48 +46,48 @@ enum Server {
     Nginx(Nginx),
 }
 
-/// Simulated work that is to be set up.
+/// Simulated work before its setup.
 #[derive(Debug)]
 pub struct Simulated<'a> {
     /// This program.
     pub program: &'a Path,
-    /// What the server simulates.
+    /// The behaviour of the server.
     pub spec: &'a Spec,
     /// The files.
     pub targets: &'a [Target],
-    /// Whether the list has the server's own address, so that any program can do it.
+    /// Whether the list contains the server's own address, so that any program can download it.
     pub rewritten: bool,
-    /// Whether that list says https.
+    /// Whether this list has https URLs.
     pub tls: bool,
     /// Whether nginx is the server, if it is installed.
     pub nginx: bool,
 }
 
-/// Why there is no work.
+/// The reason why there is no work.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// A list cannot be read.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// There is nothing to do.
+    /// The lists have no URL that can be downloaded.
     #[error("the list holds no URL that could be downloaded; put one URL on a line")]
     Empty,
-    /// The origin does not come up.
+    /// The origin does not start.
     #[error("cannot start the built-in origin")]
     Origin(#[from] SpawnError),
-    /// nginx does not start, or has no files.
+    /// nginx does not start, or its files cannot be written.
     #[error("cannot use nginx as the server: {0}")]
     Nginx(#[source] io::Error),
-    /// A file of the shootout's own cannot be written.
+    /// A file of the shootout cannot be written.
     #[error("cannot write {}: {source}; is there room for temporary files?", .path.display())]
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Reads lists: the targets, each once, and a line for each problem with them.
+/// Reads lists. Returns the different targets, and a line for each problem.
 ///
 /// # Errors
 ///
-/// If one cannot be opened, or there is nothing in them.
+/// Fails if a list cannot be opened, or the lists have no target.
 pub fn read(sources: &[Source]) -> Result<(Vec<Target>, Vec<String>), WorkError> {
     let (mut targets, mut problems) = (Vec::new(), Vec::new());
     let mut seen = std::collections::BTreeSet::new();
@@ -122,7 +122,8 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// Fails if the server does not start, or files cannot be written into `folder`, which is empty.
+    /// Fails if the server does not start, or a file cannot be written into `folder`, which is
+    /// empty.
     pub fn simulated(simulated: &Simulated<'_>, folder: &Path) -> Result<Self, WorkError> {
         let spec = simulated.spec;
         let nginx = match simulated.nginx {
@@ -171,11 +172,11 @@ impl Work {
         Ok(work)
     }
 
-    /// Work on the real network. Nothing is expected yet: see [`Work::expect`].
+    /// Prepares work on the real network. It expects nothing until [`Work::expect`] is called.
     ///
     /// # Errors
     ///
-    /// If files cannot be written into `folder`, which is empty.
+    /// Fails if a file cannot be written into `folder`, which is empty.
     pub fn live(targets: &[Target], folder: &Path) -> Result<Self, WorkError> {
         Self::new(
             targets.iter().map(|target| target.url.clone()).collect(),
@@ -203,11 +204,11 @@ impl Work {
         Ok(work)
     }
 
-    /// From now on the work is what `expected` holds, and nothing else.
+    /// Limits the work to the URLs in `expected`.
     ///
     /// # Errors
     ///
-    /// If nothing is expected, or the lists cannot be written again.
+    /// Fails if no URL is left, or the lists cannot be written again.
     pub fn expect(&mut self, expected: Expected) -> Result<(), WorkError> {
         self.urls.retain(|url| expected.has(url));
         self.expected = expected;
@@ -231,7 +232,7 @@ impl Work {
         Ok(())
     }
 
-    /// Returns what the server is.
+    /// Returns the name of the server.
     #[must_use]
     pub fn server_name(&self) -> &'static str {
         match self.server {
@@ -241,7 +242,7 @@ impl Work {
         }
     }
 
-    /// CPU time that the origin has used so far, in seconds. It serves with one thread.
+    /// Returns the CPU time that the origin has used so far, in seconds. The origin has one thread.
     #[must_use]
     pub fn origin_cpu_s(&self) -> Option<f64> {
         let pid = match self.server.as_ref()? {
@@ -259,8 +260,8 @@ fn write_error(path: &Path, source: io::Error) -> WorkError {
     WorkError::Write { path, source }
 }
 
-/// A URL on the origin itself that no other target shares, and whose last part is a file name of
-/// its own: many programs name files after it.
+/// Returns a URL on the origin itself that no other target shares. Its last segment is a unique
+/// file name, because many programs name files after it.
 fn rewrite(target: &Target, scheme: &str, address: SocketAddr) -> String {
     let base = format!("{scheme}://{address}/");
     match Url::parse(&base) {

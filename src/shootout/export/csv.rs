@@ -1,4 +1,5 @@
-//! The figures of every entrant as a line of CSV (RFC 4180): the columns of the table, in basic units.
+//! The figures of every entrant as a line of CSV (RFC 4180): the columns of the table, in base
+//! units.
 
 use crate::shootout::ShootoutError;
 use crate::shootout::columns::{COLUMNS, ENTRANT};
@@ -34,7 +35,8 @@ pub(super) fn text(shootout: &Shootout) -> Result<String, ShootoutError> {
     String::from_utf8(bytes).map_err(|error| failed(std::io::Error::other(error)))
 }
 
-/// Who has no time has a problem, and empty fields for the figures.
+/// Returns the record of an entrant. Without a time, it has a problem and empty fields for the
+/// figures.
 fn record(
     scenario: &Scenario,
     in_flight: u16,

@@ -1,4 +1,4 @@
-//! Everything that was found, as JSON.
+//! All results as JSON.
 
 use crate::shootout::ShootoutError;
 use crate::shootout::result::Shootout;

@@ -8,7 +8,7 @@ use crate::shootout::lead::lead;
 use crate::shootout::result::{Scenario, Shootout, Standing};
 use crate::shootout::terminal::title;
 
-/// Writing to a string never fails.
+/// Returns the tables. Write errors are ignored: writing to a string never fails.
 pub(super) fn text(shootout: &Shootout) -> String {
     let mut text = overview(shootout);
     for scenario in &shootout.scenarios {
@@ -32,7 +32,8 @@ pub(super) fn text(shootout: &Shootout) -> String {
     text
 }
 
-/// Returns one table of all kinds of work, with the medians of each entrant, if there are several kinds.
+/// Returns one table of all kinds of work, with the medians of each entrant, or an empty text if
+/// there is only one kind.
 fn overview(shootout: &Shootout) -> String {
     let [first, _, ..] = shootout.scenarios.as_slice() else {
         return String::new();
@@ -90,7 +91,7 @@ fn cells(standing: &Standing, all: &[Standing]) -> Vec<String> {
     }
 }
 
-/// A cell is one line, and a bar would end it.
+/// Returns `text` as a cell: one line, with escaped bars.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace(['\r', '\n'], " ")
 }

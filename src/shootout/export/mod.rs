@@ -1,6 +1,6 @@
-//! The results as files, each written whole or not at all.
+//! The results as files. Each is written completely or not at all.
 //!
-//! It must not compute figures, only write them.
+//! This module must not compute figures. It only writes them.
 
 mod csv;
 mod json;
@@ -31,11 +31,11 @@ fn wanted(args: &ExportArgs) -> impl Iterator<Item = (&PathBuf, Writer)> {
         .filter_map(|(path, writer)| Some((path.as_ref()?, writer)))
 }
 
-/// Makes sure that every result can be written, before the time is spent on having one.
+/// Checks that every result can be written, before the shootout begins.
 ///
 /// # Errors
 ///
-/// If a file cannot be made in its folder.
+/// Fails if a file cannot be created in its folder.
 pub fn writable(args: &ExportArgs) -> Result<(), ShootoutError> {
     for (path, _) in wanted(args) {
         WholeFile::create(path).map_err(|source| error(path, source))?;
@@ -43,11 +43,11 @@ pub fn writable(args: &ExportArgs) -> Result<(), ShootoutError> {
     Ok(())
 }
 
-/// Writes every result that is asked for, and says where each is, unless it is to be `quiet`.
+/// Writes every requested result, and prints its path unless `quiet` is set.
 ///
 /// # Errors
 ///
-/// If one cannot be written; those before it are.
+/// Fails if a result cannot be written. The results before it are kept.
 pub fn write(args: &ExportArgs, shootout: &Shootout, quiet: bool) -> Result<(), ShootoutError> {
     for (path, writer) in wanted(args) {
         let text = writer(shootout)?;
@@ -59,7 +59,7 @@ pub fn write(args: &ExportArgs, shootout: &Shootout, quiet: bool) -> Result<(), 
         save().map_err(|source| error(path, source))?;
         if !quiet {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            // Nobody to tell it to if that fails; the file is there.
+            // If this fails, the error cannot be reported, but the file exists.
             let _ = writeln!(io::stdout(), "written: {}", path.display());
         }
     }

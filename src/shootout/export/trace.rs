@@ -1,7 +1,7 @@
 //! The timelines in the Chrome trace event format, which Perfetto opens.
 //!
-//! One process for each approach, one thread for each lane; a complete event (`X`) for each task,
-//! and one within it for each phase.
+//! Each approach is a process, and each lane is a thread. Each task is a complete event (`X`) that
+//! contains one for each phase.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn process_name(shootout: &Shootout, scenario: &Scenario, name: &str) -> String 
 fn lanes(process: usize, timeline: &Timeline) -> Vec<Value> {
     let mut events = Vec::new();
     for (number, lane) in timeline.lanes.iter().enumerate() {
-        // Thread 0 would stand for the process as a whole.
+        // Thread 0 would represent the process as a whole.
         let thread = number + 1;
         events.push(meta("thread_name", process, thread, &lane_name(lane)));
         for task in &lane.tasks {

@@ -1,7 +1,7 @@
 //! Bar charts: time, CPU, memory. All bars start at zero.
 //!
-//! It computes where things are, in percent of the width, so that a chart fits any screen. Text
-//! and markup are the template's.
+//! This module computes positions in percent of the width, so that a chart fits any screen. The
+//! template writes text and markup.
 
 use serde::Serialize;
 
@@ -12,11 +12,11 @@ use crate::shootout::result::{Figures, Standing};
 /// A chart with a row for each entrant that has data.
 #[derive(Clone, Debug, Serialize)]
 pub struct Chart {
-    /// For its class in the markup.
+    /// The kind, for its class in the markup.
     pub kind: &'static str,
-    /// What it shows.
+    /// Title.
     pub title: &'static str,
-    /// How to read it.
+    /// Legend: class and text.
     pub legend: Vec<(&'static str, &'static str)>,
     /// Rows from top to bottom.
     pub rows: Vec<Row>,
@@ -24,36 +24,36 @@ pub struct Chart {
     pub ticks: Vec<Tick>,
 }
 
-/// One entrant.
+/// The row of one entrant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,
-    /// What is drawn as bars, one after another from zero.
+    /// The bars, one after another from zero.
     pub bars: Vec<Bar>,
-    /// From the least to the greatest value.
+    /// The least and the greatest value.
     pub range: Option<(f64, f64)>,
-    /// Single runs: where, and whether far from the others.
+    /// Single runs: position, and whether it is an outlier.
     pub dots: Vec<(f64, bool)>,
     /// A mark across the row.
     pub mark: Option<f64>,
     /// The figure.
     pub value: String,
-    /// What belongs to it.
+    /// An addition to the figure.
     pub note: String,
-    /// All of it in words.
+    /// The whole row in words.
     pub words: String,
 }
 
 /// A part of a bar.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bar {
-    /// Where it starts.
+    /// Start.
     pub at: f64,
-    /// How long it is.
+    /// Length.
     pub length: f64,
-    /// The class of its look.
+    /// The class of its style.
     pub part: &'static str,
 }
 
@@ -62,7 +62,7 @@ fn measured(standings: &[Standing]) -> Vec<(&Standing, &Figures)> {
     standings.iter().filter_map(with_figures).collect()
 }
 
-/// Wall time; `None` if nobody has one.
+/// Returns the chart of wall time, or `None` if there is no time.
 #[must_use]
 pub fn speed(standings: &[Standing]) -> Option<Chart> {
     let measured = measured(standings);
@@ -127,7 +127,7 @@ fn speed_row(standing: &Standing, figures: &Figures, scale: Scale) -> Row {
     }
 }
 
-/// CPU time; `None` if nobody has one.
+/// Returns the chart of CPU time, or `None` if there is none.
 #[must_use]
 pub fn cpu(standings: &[Standing]) -> Option<Chart> {
     let measured = measured(standings);
@@ -168,7 +168,7 @@ pub fn cpu(standings: &[Standing]) -> Option<Chart> {
     chart("cpu", "CPU time", legend, rows, scale.seconds())
 }
 
-/// Memory; `None` if nobody was seen with any.
+/// Returns the chart of memory, or `None` if none was measured.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 pub fn memory(standings: &[Standing]) -> Option<Chart> {

@@ -1,6 +1,6 @@
 //! The scaling curve: files a second by downloads in flight.
 //!
-//! Both axes are computed here, in the units of a fixed drawing that scrolls on a small screen.
+//! This module computes both axes, in the units of a fixed drawing that scrolls on a small screen.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::format;
 use crate::page::scale::{Scale, Tick};
 use crate::shootout::result::{ScanPoint, Scenario, Standing};
 
-/// The drawing, in its own units: the plot within it, and room for labels.
+/// The size of the drawing in its own units, and the room for labels around the plot.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 56.0;
@@ -18,16 +18,16 @@ const BOTTOM: f64 = 44.0;
 /// Room between a line's end and its label.
 const GAP: f64 = 44.0;
 
-/// Room for a character of a label: more than most fonts take.
+/// Room for a character of a label: more than most fonts need.
 const CHARACTER: f64 = 7.6;
 
-/// Longest label that has room, in characters; longer ones are cut.
+/// Longest label in characters. Longer ones are cut.
 const LABEL: usize = 30;
 
 /// Least distance between two labels.
 const LINE: f64 = 15.0;
 
-/// The drawing.
+/// The drawing of the curve.
 #[derive(Clone, Debug, Serialize)]
 pub struct Curve {
     /// Its size.
@@ -38,29 +38,29 @@ pub struct Curve {
     pub rows: Vec<Tick>,
     /// Marks along the bottom, with `at` from the left of the drawing.
     pub columns: Vec<Tick>,
-    /// One for each entrant.
+    /// One line for each entrant.
     pub lines: Vec<Line>,
-    /// The bound, if it is the same for all.
+    /// The bound, if it is the same for all entrants.
     pub ideal: Option<Line>,
 }
 
-/// One entrant.
+/// The line of one entrant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,
-    /// The points: where, and what is there in words.
+    /// The points: position, and a description in words.
     pub points: Vec<(f64, f64, String)>,
     /// The points for `polyline`.
     pub path: String,
-    /// Its label.
+    /// Text of its label.
     pub text: String,
-    /// Where that is, from the top.
+    /// Position of the label, from the top.
     pub label: f64,
 }
 
-/// The curve, if there are at least two numbers of downloads in flight to draw it through.
+/// Returns the curve, if there are at least two numbers of downloads in flight.
 #[must_use]
 pub fn curve(scenario: &Scenario) -> Option<Curve> {
     let scan = &scenario.scan;
@@ -128,7 +128,7 @@ fn points(scan: &[ScanPoint], index: usize) -> impl Iterator<Item = (u16, f64)> 
     })
 }
 
-/// The rate that nobody can exceed, where it is the same for all.
+/// Returns the highest possible rate at each point, if it is the same for all entrants.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 fn bound(scenario: &Scenario) -> Option<Vec<(u16, f64)>> {
     let at = |point: &ScanPoint| {
@@ -162,7 +162,7 @@ fn label(name: &str) -> String {
     }
 }
 
-/// Moves labels apart, as little as that takes from the top down, and back up at the bottom.
+/// Moves overlapping labels down from the top, as little as possible, then up from the bottom.
 fn spread(lines: &mut [Line]) {
     let mut order: Vec<&mut Line> = lines.iter_mut().collect();
     order.sort_by(|one, other| one.label.total_cmp(&other.label));

@@ -1,9 +1,9 @@
-//! Timelines, in the talk's manner: a lane for each worker, thin while it waits, solid while a
+//! Timelines in the style of the talk: a lane for each worker, thin while it waits, solid while a
 //! processor works.
 //!
-//! Where one entrant takes several times as long as the others, a common scale leaves these no room. They
-//! then are on a scale of their own as well, and small on the common one, beside it. It computes where
-//! things are, in percent of the width.
+//! If one entrant takes several times as long as the others, a common scale leaves the others no
+//! room. Their timelines are then also drawn on a separate scale, and small on the common one
+//! beside it. This module computes positions in percent of the width.
 
 use serde::Serialize;
 
@@ -12,31 +12,32 @@ use crate::page::scale::{Scale, Tick};
 use crate::shootout::result::Standing;
 use crate::shootout::timeline::{Lane, Task, Timeline};
 
-/// Most tasks drawn of one run: more could not be told apart, and would make the page heavy.
+/// The most tasks that are drawn of one run. More would be indistinguishable, and make the page
+/// heavy.
 const MOST_TASKS: usize = 1200;
 
-/// Heights of a lane in pixels: as high as fits for so many lanes.
+/// Heights of a lane in pixels, by the number of lanes: the first that fits.
 const HEIGHTS: [(usize, u32); 4] = [(8, 20), (16, 14), (40, 10), (usize::MAX, 6)];
 
-/// Height of a lane in pixels where it is small.
+/// Height of a small lane in pixels.
 const SMALL: u32 = 4;
 
-/// A scale of its own is worth it if it shows this many times as much.
+/// A separate scale must magnify at least this many times.
 const MAGNIFIED: f64 = 1.5;
 
 /// All timelines of a scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timelines {
-    /// Of everyone.
+    /// All timelines.
     pub common: Panel,
-    /// Of those with several downloads at once, if that shows more of them.
+    /// The timelines with several downloads at once, if a separate scale magnifies them enough.
     pub own: Option<Panel>,
 }
 
 /// Timelines on one scale.
 #[derive(Clone, Debug, Serialize)]
 pub struct Panel {
-    /// From top to bottom.
+    /// Runs from top to bottom.
     pub strips: Vec<Strip>,
     /// Marks of the scale.
     pub ticks: Vec<Tick>,
@@ -48,47 +49,47 @@ pub struct Strip {
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,
-    /// How long the run was.
+    /// Duration of the run.
     pub length: String,
-    /// Where it ended.
+    /// Position of its end.
     pub end: f64,
-    /// For how much of the time a processor worked, in words.
+    /// Share of the time in which a processor worked, in words.
     pub share: String,
     /// Height of a lane in pixels.
     pub height: u32,
-    /// Whether it is only an outline, because it is elsewhere in full.
+    /// Whether it is only an outline, because another panel shows it in full.
     pub small: bool,
-    /// From top to bottom.
+    /// Lanes from top to bottom.
     pub rows: Vec<Row>,
-    /// How many tasks are not drawn, in words.
+    /// Number of tasks that are not drawn, in words.
     pub left_out: Option<String>,
 }
 
 /// One lane.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// What it is called; empty for the further lanes of a worker.
+    /// Its label, empty for the further lanes of a worker.
     pub label: String,
-    /// In the order of time.
+    /// Tasks in the order of time.
     pub tasks: Vec<Drawn>,
 }
 
 /// One task.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drawn {
-    /// Where it starts.
+    /// Start.
     pub at: f64,
-    /// How long it is.
+    /// Length.
     pub length: f64,
-    /// Where a processor worked: start and length.
+    /// The parts in which a processor worked: start and length.
     pub work: Vec<(f64, f64)>,
-    /// All of it in words.
+    /// The whole task in words.
     pub words: String,
-    /// Whether it did not end well.
+    /// Whether it ended without a stored or unchanged file.
     pub failed: bool,
 }
 
-/// The timelines of those who have one.
+/// Returns the timelines of the entrants that have one.
 #[must_use]
 pub fn timelines(standings: &[Standing]) -> Option<Timelines> {
     let all: Vec<(&Standing, &Timeline)> = standings
@@ -128,7 +129,7 @@ fn strip((standing, timeline): (&Standing, &Timeline), scale: Scale, small: bool
     };
     let lanes = timeline.lanes.len();
     let height = HEIGHTS.iter().find(|(most, _)| lanes <= *most);
-    // By lane and in time: what is left out is the end of each lane.
+    // Each lane is in the order of time, so this leaves out its end.
     let most = MOST_TASKS.div_ceil(lanes.max(1));
     let left_out = |lane: &Lane| lane.tasks.len().saturating_sub(most);
     let left_out: usize = timeline.lanes.iter().map(left_out).sum();
@@ -173,7 +174,7 @@ fn row(lane: &Lane, most: usize, scale: Scale) -> Row {
 
 fn drawn(task: &Task, scale: Scale) -> Drawn {
     let at = scale.at(task.start_us / 1e6);
-    // Where in a phase the processor worked was not measured: it is drawn at the phase's end.
+    // It is unknown at which point of a phase the processor worked. This draws it at the end.
     let work = task
         .under_way()
         .filter(|span| span.cpu_us > 0.0)
@@ -190,7 +191,7 @@ fn drawn(task: &Task, scale: Scale) -> Drawn {
     }
 }
 
-/// Neighbours that no screen could tell apart become one; their lengths add up.
+/// Joins neighbours that no screen could separate, and adds their lengths.
 fn joined(parts: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     const APART: f64 = 0.04;
     let mut joined: Vec<(f64, f64)> = Vec::new();

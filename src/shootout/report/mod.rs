@@ -1,7 +1,7 @@
-//! The report: one page that needs nothing but itself.
+//! The report: one self-contained page.
 //!
-//! `model` decides what is on it, `charts`, `curve` and `lanes` compute where, and the template writes it.
-//! No figure is computed here that the results do not hold, and no chart is there without data for it.
+//! `model` selects the contents, `charts`, `curve` and `lanes` compute positions, and the template
+//! writes the page. It shows only figures that the results contain, and only charts that have data.
 
 mod charts;
 mod curve;
@@ -17,11 +17,11 @@ const TEMPLATE: Template = Template {
     script: include_str!("script.js"),
 };
 
-/// The whole page.
+/// Returns the whole page.
 ///
 /// # Errors
 ///
-/// If the template does not fit the model, which the tests rule out.
+/// Fails if the template does not fit the model. The tests rule this out.
 pub fn page(shootout: &Shootout) -> Result<String, LayoutError> {
     TEMPLATE.render(&model::Page::of(shootout))
 }

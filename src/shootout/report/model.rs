@@ -1,6 +1,6 @@
-//! What is on the page, ready for the template.
+//! The contents of the page, ready for the template.
 //!
-//! It chooses and words; it must not compute figures.
+//! This module selects and formats. It must not compute figures.
 
 use serde::Serialize;
 
@@ -17,52 +17,52 @@ use crate::shootout::terminal::work;
 pub struct Page<'a> {
     /// How it was measured.
     pub about: &'a About,
-    /// What the machine did before that, and whether it was busy.
+    /// The state of the machine before the start, and whether it was busy.
     pub machine: Option<(String, bool)>,
-    /// One for each kind of work.
+    /// One section for each kind of work.
     pub sections: Vec<Section<'a>>,
-    /// It was ended early.
+    /// Whether the shootout was ended early.
     pub interrupted: bool,
-    /// Who took part.
+    /// The entrants.
     pub entrants: Vec<Entrant<'a>>,
     /// The heading above names in the table, and the other columns.
     pub columns: (&'static str, [Column; COLUMNS.len()]),
 }
 
-/// Who took part.
+/// An entrant in the list of commands.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entrant<'a> {
-    /// What it is called.
+    /// Name.
     pub name: &'a str,
-    /// What it is.
+    /// A description in one line.
     pub summary: &'a str,
-    /// What was run.
+    /// The command.
     pub command: &'a str,
 }
 
 /// One kind of work.
 #[derive(Clone, Debug, Serialize)]
 pub struct Section<'a> {
-    /// Its name.
+    /// Name.
     pub name: &'a str,
-    /// What the work was.
+    /// A description of the work.
     pub title: String,
-    /// What came of it, in a few sentences.
+    /// The result in a few sentences.
     pub lead: String,
     /// The colours: class and name of each family that takes part.
     pub families: Vec<(&'static str, &'static str)>,
-    /// Bar charts, those with data.
+    /// The chart of wall time, if there is data.
     pub speed: Option<Chart>,
-    /// Likewise.
+    /// The charts of CPU time and memory, if there is data.
     pub resources: Vec<Chart>,
-    /// Timelines, of those who have one.
+    /// The timelines, if any entrant has one.
     pub timelines: Option<Timelines>,
     /// The scaling curve.
     pub curve: Option<Curve>,
     pub rows: Vec<TableRow>,
-    /// Who has no time: name, what, why.
+    /// The entrants without a time: name, problem, reason.
     pub problems: Vec<(&'a str, &'static str, &'a str)>,
-    /// What was particular.
+    /// Special conditions of this work.
     pub notes: &'a [String],
 }
 
@@ -72,14 +72,14 @@ pub struct TableRow {
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,
-    /// The cells, in the order of the head; none if there is no time.
+    /// The cells, in the order of the headings; none without a time.
     pub cells: Vec<String>,
-    /// Why there is no time.
+    /// The reason why there is no time.
     pub problem: Option<String>,
 }
 
 impl<'a> Page<'a> {
-    /// Of what was found.
+    /// Returns the contents of the page for `shootout`.
     #[must_use]
     pub fn of(shootout: &'a Shootout) -> Self {
         let about = &shootout.about;
