@@ -58,6 +58,17 @@ const MUCH: &str = "--faults all,coordinator=3,torn=2,kill=20/s,pause=3/s,segv=2
                     garbage=2%,hang=0,stop=0,eat=0,stall=1%,slow=0.3%,endless=0.3%";
 
 #[test]
+fn a_process_that_started_chaos_is_no_orphan_if_its_arguments_name_the_folder() {
+    let run = chaos("--urls 30 --seed 1 --json --time-limit 1m --faults kill=5/s");
+    let output = run.path("out").display().to_string();
+    let run = run
+        .with(&format!("--output {output}"))
+        .through(["timeout", "100"]);
+    let ended = run.finish().code(0);
+    assert_eq!(report(&ended)["verdict"], "clean", "{}", ended.text());
+}
+
+#[test]
 fn nothing_is_lost_when_processes_die_seed_1() {
     is_survived(1, MUCH);
 }

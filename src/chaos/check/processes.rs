@@ -34,7 +34,8 @@ impl fmt::Display for Process {
     }
 }
 
-/// Returns the processes other than this one that belong to `folder` and do not end soon.
+/// Returns the processes that belong to `folder` and do not end soon, without this one and its
+/// ancestors.
 ///
 /// # Errors
 ///
@@ -47,13 +48,13 @@ pub fn left(folder: &Path) -> io::Result<Vec<Process>> {
     of(folder)
 }
 
-/// Returns the processes other than this one that belong to `folder`.
+/// Returns the processes that belong to `folder`, without this one and its ancestors.
 ///
 /// # Errors
 ///
 /// Fails if there is no process table.
 pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
-    let own = std::process::id();
+    let own = own_line();
     let mark = memmem::Finder::new(folder.as_os_str().as_bytes());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -69,7 +70,7 @@ pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
         let bears = mark.find(&arguments).is_some()
             || mark.find(&environment).is_some()
             || mark.find(working.as_os_str().as_bytes()).is_some();
-        if pid != own && bears {
+        if bears && !own.contains(&pid) {
             let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
             found.push(Process {
                 pid,
@@ -78,6 +79,19 @@ pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
         }
     }
     Ok(found)
+}
+
+/// Returns the ids of this process and of its ancestors. The arguments of a shell or of timeout(1)
+/// that started this process may name the folder too.
+fn own_line() -> Vec<u32> {
+    let parent = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may contain any character (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')')?;
+        let parent = fields.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        (parent != 0).then_some(parent)
+    };
+    std::iter::successors(Some(std::process::id()), parent).collect()
 }
 
 /// Waits until a process has ended, at most until `until`.
