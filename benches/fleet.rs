@@ -146,11 +146,9 @@ fn feed(urls: usize) {
         }
     }
     lines.flush().unwrap();
+    peak = peak.max(peak_kib(feeder.id()));
     drop(lines);
-    while feeder.try_wait().unwrap().is_none() {
-        peak = peak.max(peak_kib(feeder.id()));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    feeder.wait().unwrap();
     let time = begun.elapsed().as_secs_f64();
     let server = peak_kib(queue.server.id());
     println!("{urls} URLs fed in {time:.1} s");

@@ -155,19 +155,25 @@ fn a_body_that_arrives_after_its_lease_was_lost_is_not_put_in_place() {
     assert!(files[0].is_file());
 }
 
-#[test]
-fn a_target_that_was_refused_is_done_again_by_a_member_that_gets_the_partition_back() {
-    let queue = Queue::start();
-    let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
+/// Starts a member whose lease ends while it downloads `/late`, because the queue stands still.
+fn member_without_lease(queue: &Queue, server: &Server) -> queue::Member {
     let list = queue.folder().join("list.txt");
     std::fs::write(&list, server.url("/late") + "\n").unwrap();
     queue.feed(&list);
-    let a = queue.start_member("a", &["--listen", "unix:socket"]);
+    let member = queue.start_member("a", &["--listen", "unix:socket"]);
     server.wait_for("/late", 1);
     queue.stop();
     let metrics = || queue.ask("/metrics");
     let is_over = || metrics().contains("\ncoordinator_fleet_in_touch 0\n");
     support::wait_until("the end of the lease", is_over, metrics);
+    member
+}
+
+#[test]
+fn a_target_that_was_refused_is_done_again_by_a_member_that_gets_the_partition_back() {
+    let queue = Queue::start();
+    let server = Server::start().answer("/late", [Answer::HeldHalfway, Answer::Ok]);
+    let a = member_without_lease(&queue, &server);
     server.release("/late");
     a.wait_for(1);
     queue.go_on();
@@ -184,15 +190,8 @@ fn a_target_that_was_refused_is_done_again_by_a_member_that_gets_the_partition_b
 fn a_body_that_is_under_way_while_the_queue_is_out_of_reach_counts_once_the_partition_is_back() {
     let queue = Queue::start();
     let server = Server::start().answer("/late", [Answer::HeldHalfway]);
-    let list = queue.folder().join("list.txt");
-    std::fs::write(&list, server.url("/late") + "\n").unwrap();
-    queue.feed(&list);
-    let a = queue.start_member("a", &["--listen", "unix:socket"]);
-    server.wait_for("/late", 1);
-    queue.stop();
+    let a = member_without_lease(&queue, &server);
     let metrics = || queue.ask("/metrics");
-    let is_over = || metrics().contains("\ncoordinator_fleet_in_touch 0\n");
-    support::wait_until("the end of the lease", is_over, metrics);
     queue.go_on();
     // It owns the partition again, and knows that the target is not done yet.
     let is_back = || metrics().contains("\ncoordinator_fleet_taken_on_urls 1\n");
